@@ -1,0 +1,51 @@
+# The commands of a developer. Each does its own set-up; what is there already is not done again.
+
+export PATH := $(CURDIR)/node_modules/.bin:$(HOME)/.cargo/bin:$(PATH)
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+site_sources := $(shell find app frontend style public crates/api crates/nix-compat/src -type f 2>/dev/null) Cargo.lock
+
+.PHONY: run test dev build lint bench test-big screenshots setup setup-test clean-data
+
+## Sets up, builds, and starts Iglu on 127.0.0.1:8080 with its data in ./data
+run: build
+	./target/release/iglu serve --data ./data
+
+## One self-contained program: target/release/iglu
+build: setup target/site/.release
+	cargo build --release -p iglu-server --features embed
+
+## Every check there is
+test: setup-test
+	scripts/test.sh
+
+## Formatting, lints, licences
+lint: setup-test
+	scripts/test.sh lint
+
+## Rebuilds and reloads on every change, on 127.0.0.1:8080 with its data in ./data
+dev: setup
+	cargo leptos watch
+
+## Iglu beside static nginx over the same files
+bench: build
+	scripts/setup.sh bench
+	cargo build --release -p iglu-bench
+	IGLU_BIN=$(CURDIR)/target/release/iglu ./target/release/iglu-bench
+
+## A 5 GiB NAR in and out by every way, with the server's memory watched; takes many minutes and 30 GB of disk
+test-big: build
+	IGLU_BIG=1 IGLU_BIN=$(CURDIR)/target/release/iglu cargo nextest run --release -p iglu-end2end -E 'test(big)' --no-capture
+
+setup:
+	scripts/setup.sh build
+
+setup-test:
+	scripts/setup.sh test
+
+# The site: wasm, script and style, each also compressed once and for all.
+target/site/.release: $(site_sources) scripts/compress-site.mjs
+	cargo leptos build --release --frontend-only
+	node scripts/compress-site.mjs target/site
+	touch $@

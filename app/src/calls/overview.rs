@@ -1,0 +1,12 @@
+//! The first page's numbers.
+
+use super::UiError;
+use iglu_api::overview::Overview;
+use leptos::prelude::*;
+use server_fn::codec::GetUrl;
+
+#[server(input = GetUrl)]
+pub async fn overview_get() -> Result<Overview, UiError> {
+    let call = super::context::Call::here()?;
+    Ok(call.core.overview(&call.caller).await?)
+}

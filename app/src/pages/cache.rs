@@ -1,0 +1,85 @@
+//! The head that a cache's pages share, and the tabs between them.
+
+use super::loaded::when_loaded;
+use crate::{
+    calls::{UiError, cache::cache_get},
+    ui::{badge::VisibilityBadge, button::LinkButton, icon, number::counted, page::PageHead},
+};
+use iglu_api::cache::{CacheDetail, Permission};
+use leptos::prelude::*;
+use leptos_router::{
+    components::Outlet,
+    hooks::{use_location, use_params_map},
+};
+
+/// The cache whose pages are open, for the page below the tabs.
+#[derive(Clone, Copy)]
+pub struct ThisCache {
+    pub name: Memo<String>,
+    pub detail: Resource<Result<CacheDetail, UiError>>,
+}
+
+/// The cache named in the address.
+pub fn named_cache() -> Memo<String> {
+    let params = use_params_map();
+    Memo::new(move |_| params.with(|params| params.get("name").unwrap_or_default()))
+}
+
+#[component]
+pub fn CachePage() -> impl IntoView {
+    let name = named_cache();
+    let detail = Resource::new_blocking(move || name.get(), cache_get);
+    provide_context(ThisCache { name, detail });
+    // The page below the tabs is made once; only the head waits again when another cache is chosen.
+    when_loaded(detail, move |cache| view! { <Head cache /> <Outlet /> }.into_any())
+}
+
+#[component]
+fn Head(cache: CacheDetail) -> impl IntoView {
+    let name = cache.summary.name.to_string();
+    let visibility = cache.summary.visibility;
+    let keys = counted(cache.public_keys.len() as u64, "signing key", "signing keys");
+    let priority = cache.summary.priority;
+    let may_push = cache.permission >= Some(Permission::Push);
+    let trail = match cache.permission {
+        // The list of caches is for people who are logged in; the rest came by the address.
+        Some(Permission::Push | Permission::Admin) => vec![("Caches".to_owned(), "/caches".to_owned())],
+        _ => Vec::new(),
+    };
+    let push = format!("/caches/{name}/first-push");
+    let base = format!("/caches/{name}");
+    let path = use_location().pathname;
+    let tab = |word: &'static str, href: String| {
+        let target = href.clone();
+        let current = move || path.with(|path| path.trim_end_matches('/') == target).then_some("page");
+        view! {
+            <li>
+                <a class="tab" href=href aria-current=current>
+                    {word}
+                </a>
+            </li>
+        }
+    };
+    view! {
+        <PageHead
+            title=name.clone()
+            trail
+            about=move || {
+                let keys = keys.clone();
+                view! {
+                    <p class="flex flex-wrap items-center gap-x-2 gap-y-1 text-soft">
+                        <VisibilityBadge visibility /> {keys} <span aria-hidden="true">"·"</span>
+                        {format!("priority {priority}")}
+                    </p>
+                }
+            }
+            action=move || {
+                let push = push.clone();
+                may_push.then(|| view! { <LinkButton href=push label="Push a path" glyph=icon::UP /> })
+            }
+        />
+        <nav class="-mt-2 mb-6 border-b border-line" aria-label=format!("Pages of {name}")>
+            <ul class="flex gap-5">{tab("Use", base.clone())} {tab("Paths", format!("{base}/paths"))}</ul>
+        </nav>
+    }
+}

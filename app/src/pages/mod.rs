@@ -1,0 +1,20 @@
+//! The pages, one file each: they call server functions and lay out what comes back.
+
+pub mod account;
+pub mod cache;
+pub mod cache_create;
+pub mod cache_paths;
+pub mod cache_table;
+pub mod cache_use;
+pub mod caches;
+pub mod first_push;
+pub mod frame;
+pub mod loaded;
+pub mod login;
+pub mod overview;
+pub mod path_table;
+pub mod problem;
+pub mod setup;
+pub mod snippet;
+pub mod token_create;
+pub mod tokens;

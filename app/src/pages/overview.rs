@@ -1,0 +1,183 @@
+//! The first page: how much there is, what came last, what needs a person.
+
+use super::{cache_table::CacheTable, frame::NewCache, loaded::when_loaded, path_table::RecentTable};
+use crate::{
+    calls::overview::overview_get,
+    ui::{
+        empty::Empty,
+        form::sentence,
+        icon::{self, Glyph, Icon},
+        number::counted,
+        page::PageHead,
+        stat::{Stat, Stats},
+        time::Ago,
+    },
+};
+use iglu_api::{
+    cache::Traffic,
+    format,
+    overview::{Attention, Overview},
+};
+use leptos::prelude::*;
+
+#[component]
+pub fn OverviewPage() -> impl IntoView {
+    let overview = Resource::new_blocking(|| (), |_| overview_get());
+    when_loaded(overview, |overview| view! { <Loaded overview /> }.into_any())
+}
+
+/// The four numbers of one cache, or of all of them.
+pub fn four_stats(path_count: u64, stored_bytes: u64, traffic: &Traffic) -> Vec<Stat> {
+    let lookups = traffic.lookups();
+    vec![
+        Stat {
+            value: format::count(path_count),
+            word: if path_count == 1 { "path" } else { "paths" },
+            title: "Store paths that can be pulled".to_owned(),
+        },
+        Stat {
+            value: format::bytes(stored_bytes),
+            word: "stored",
+            title: format!("{} bytes of compressed NARs", format::count(stored_bytes)),
+        },
+        Stat {
+            value: format::percent(traffic.narinfo_hits, lookups),
+            word: "hit rate, 30 days",
+            title: format!("{} of {} lookups were found", format::count(traffic.narinfo_hits), format::count(lookups)),
+        },
+        Stat {
+            value: format::bytes(traffic.nar_bytes),
+            word: "served, 30 days",
+            title: format!("{} bytes of NARs sent", format::count(traffic.nar_bytes)),
+        },
+    ]
+}
+
+#[component]
+fn Loaded(overview: Overview) -> impl IntoView {
+    let stats = four_stats(overview.path_count, overview.stored_bytes, &overview.traffic);
+    let first_cache = overview.caches.first().map(|cache| cache.name.clone());
+    let caches = if overview.caches.is_empty() {
+        view! {
+            <div class="card">
+                <Empty sentence="There is no cache yet. A cache is where paths are pushed to and pulled from.">
+                    <NewCache look=crate::ui::button::Look::Quiet />
+                </Empty>
+            </div>
+        }
+        .into_any()
+    } else {
+        view! { <CacheTable caches=overview.caches /> }.into_any()
+    };
+    let pushes = match (overview.recent_pushes.is_empty(), first_cache) {
+        (false, _) => view! { <RecentTable pushes=overview.recent_pushes /> }.into_any(),
+        (true, None) => ().into_any(),
+        (true, Some(cache)) => view! {
+            <div class="card">
+                <Empty sentence="Nothing has been pushed yet.">
+                    <a class="button button-quiet" href=format!("/caches/{cache}/first-push")>
+                        "Push the first path"
+                    </a>
+                </Empty>
+            </div>
+        }
+        .into_any(),
+    };
+    let attention = if overview.attention.is_empty() {
+        view! {
+            <p class="flex items-center gap-2 px-4 py-3 text-soft">
+                <span class="text-done">
+                    <Icon glyph=icon::CHECK />
+                </span>
+                "Nothing needs attention."
+            </p>
+        }
+        .into_any()
+    } else {
+        let rows = overview.attention.into_iter().map(|attention| view! { <Notice attention /> }).collect_view();
+        view! { <ul class="divide-y divide-line">{rows}</ul> }.into_any()
+    };
+    view! {
+        <PageHead title="Overview" action=|| view! { <NewCache /> } />
+        <div class="flex flex-col gap-8">
+            <Stats stats />
+            <Section id="attention" title="Needs attention">
+                <div class="card">{attention}</div>
+            </Section>
+            <Section id="caches" title="Caches">
+                {caches}
+            </Section>
+            <Section id="recent-pushes" title="Recent pushes">
+                {pushes}
+            </Section>
+        </div>
+    }
+}
+
+#[component]
+fn Section(id: &'static str, title: &'static str, children: Children) -> impl IntoView {
+    view! {
+        <section class="flex flex-col gap-3" aria-labelledby=id>
+            <h2 id=id class="text-lg font-semibold">
+                {title}
+            </h2>
+            {children()}
+        </section>
+    }
+}
+
+#[component]
+fn Notice(attention: Attention) -> impl IntoView {
+    let (glyph, words, act): (Glyph, AnyView, AnyView) = match attention {
+        Attention::DiskFull { free_bytes, total_bytes } => (
+            icon::DISK,
+            format!(
+                "The disk is nearly full: {} of {} are free. Make room before pushes are refused.",
+                format::bytes(free_bytes),
+                format::bytes(total_bytes),
+            )
+            .into_any(),
+            ().into_any(),
+        ),
+        Attention::TokenExpires { name, at } => (
+            icon::TOKEN,
+            view! {
+                "Token "
+                <strong>{name}</strong>
+                " ends "
+                <Ago at />
+                "."
+            }
+            .into_any(),
+            view! {
+                <a class="link" href="/tokens">
+                    "See tokens"
+                </a>
+            }
+            .into_any(),
+        ),
+        Attention::HeldPaths { cache, count } => (
+            icon::CLOCK,
+            sentence(&format!(
+                "{} in {cache} for references that have not arrived; push their closures again",
+                counted(count, "path waits", "paths wait"),
+            ))
+            .into_any(),
+            view! {
+                <a class="link" href=format!("/caches/{cache}/paths")>
+                    "See paths"
+                </a>
+            }
+            .into_any(),
+        ),
+    };
+    view! {
+        <li class="flex items-start gap-2.5 px-4 py-3">
+            <span class="mt-0.5 text-warn">
+                <Icon glyph />
+            </span>
+            <p class="min-w-0 flex-1">{words}</p>
+            {act}
+        </li>
+    }
+}

@@ -1,0 +1,86 @@
+//! What a form says when it was refused: beside the field, and above the form where no field is to blame.
+
+use crate::calls::UiError;
+use leptos::{prelude::*, server_fn::ServerFn};
+
+use super::icon::{self, Icon};
+
+/// The last answer of an action, if it was an error. Without JavaScript it came through the address.
+pub fn refusal<S>(action: ServerAction<S>) -> Signal<Option<UiError>>
+where
+    S: ServerFn<Error = UiError> + Clone + Send + Sync + 'static,
+    S::Output: Send + Sync + 'static,
+{
+    Signal::derive(move || {
+        action.value().with(|answer| answer.as_ref().and_then(|answer| answer.as_ref().err().cloned()))
+    })
+}
+
+/// The form's own line of refusal. Takes the keyboard to the first wrong field, or to itself.
+#[component]
+pub fn Refusal(
+    error: Signal<Option<UiError>>,
+    /// The fields of the form that show their own refusal.
+    #[prop(default = &[])]
+    fields: &'static [&'static str],
+) -> impl IntoView {
+    let elsewhere = move |error: &UiError| !fields.iter().any(|field| error.about(field).is_some());
+    let node = NodeRef::<leptos::html::Div>::new();
+    #[cfg(feature = "hydrate")]
+    Effect::new(move |_| {
+        if error.with(Option::is_some) {
+            // After the marks of this refusal are on the page.
+            request_animation_frame(move || focus_first_wrong(node));
+        }
+    });
+    view! {
+        <div node_ref=node role="alert" tabindex="-1" class="outline-none empty:hidden">
+            {move || {
+                error
+                    .get()
+                    .filter(|error| elsewhere(error))
+                    .map(|error| {
+                        let login = (error == UiError::LoginNeeded)
+                            .then(|| view! { <a class="link" href="/login">"Log in"</a> });
+                        view! {
+                            <p class="flex items-start gap-2 rounded-md bg-fail-ground px-3 py-2 text-fail">
+                                <Icon glyph=icon::CROSSED class="mt-1 size-4" />
+                                <span class="min-w-0 break-words">{sentence(&error.to_string())} " " {login}</span>
+                            </p>
+                        }
+                    })
+            }}
+        </div>
+    }
+}
+
+/// A message as a sentence: core's messages begin small and end without a stop.
+pub fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let Some(first) = letters.next() else { return String::new() };
+    let stop = if message.ends_with(['.', '!', '?', '…']) { "" } else { "." };
+    format!("{}{}{stop}", first.to_uppercase(), letters.as_str())
+}
+
+#[cfg(feature = "hydrate")]
+fn focus_first_wrong(fallback: NodeRef<leptos::html::Div>) {
+    use wasm_bindgen::JsCast;
+    let wrong = document().query_selector("form [aria-invalid='true']").ok().flatten();
+    if let Some(wrong) = wrong.and_then(|element| element.dyn_into::<leptos::web_sys::HtmlElement>().ok()) {
+        _ = wrong.focus();
+    } else if let Some(fallback) = fallback.get_untracked() {
+        _ = fallback.focus();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+
+    #[test]
+    fn messages_become_sentences() {
+        assert_eq!(sentence("a cache name is missing"), "A cache name is missing.");
+        assert_eq!(sentence("Done."), "Done.");
+        assert_eq!(sentence(""), "");
+    }
+}

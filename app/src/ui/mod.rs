@@ -1,0 +1,23 @@
+//! The kit that pages are made of: looks and small behaviour, no calls to the server and no knowledge of caches.
+
+pub mod badge;
+pub mod breadcrumb;
+pub mod button;
+pub mod code;
+pub mod copy;
+pub mod dialog;
+pub mod empty;
+pub mod field;
+pub mod form;
+pub mod icon;
+pub mod keys;
+pub mod logo;
+pub mod number;
+pub mod page;
+pub mod pagination;
+pub mod stat;
+pub mod store_path;
+pub mod table;
+pub mod theme;
+pub mod time;
+pub mod toast;

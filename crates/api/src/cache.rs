@@ -1,0 +1,128 @@
+//! Caches as people see them.
+
+use crate::{CacheName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Who may pull from a cache without a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    Public,
+    Private,
+}
+
+impl Visibility {
+    pub fn is_public(self) -> bool {
+        self == Visibility::Public
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Visibility::Public => "public",
+            Visibility::Private => "private",
+        }
+    }
+}
+
+/// What pushing clients are asked to compress with. Anything that Nix reads is accepted all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreferredCompression {
+    #[default]
+    Zstd,
+    Xz,
+}
+
+impl PreferredCompression {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PreferredCompression::Zstd => "zstd",
+            PreferredCompression::Xz => "xz",
+        }
+    }
+}
+
+/// What a new cache is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheCreate {
+    pub name: CacheName,
+    pub visibility: Visibility,
+    /// Nix asks caches with a lower number first; cache.nixos.org has 40.
+    pub priority: i32,
+    pub compression: PreferredCompression,
+}
+
+impl CacheCreate {
+    /// Just behind cache.nixos.org, so that what everybody has comes from there.
+    pub const DEFAULT_PRIORITY: i32 = 41;
+}
+
+/// What the caller may do with one cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    Pull,
+    Push,
+    Admin,
+}
+
+impl Permission {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Permission::Pull => "pull",
+            Permission::Push => "push",
+            Permission::Admin => "admin",
+        }
+    }
+}
+
+/// A cache with the numbers of a list row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheSummary {
+    pub name: CacheName,
+    pub visibility: Visibility,
+    pub priority: i32,
+    pub created_at: Timestamp,
+    pub path_count: u64,
+    /// Bytes of the compressed NARs of its paths. A NAR that two caches share counts in both.
+    pub stored_bytes: u64,
+    pub last_push_at: Option<Timestamp>,
+    pub traffic: Traffic,
+}
+
+/// What was asked of a cache in the last 30 days.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    pub narinfo_hits: u64,
+    pub narinfo_misses: u64,
+    pub nar_bytes: u64,
+    pub pushed_paths: u64,
+}
+
+impl Traffic {
+    pub fn lookups(&self) -> u64 {
+        self.narinfo_hits + self.narinfo_misses
+    }
+
+    pub fn add(&mut self, other: &Traffic) {
+        self.narinfo_hits += other.narinfo_hits;
+        self.narinfo_misses += other.narinfo_misses;
+        self.nar_bytes += other.nar_bytes;
+        self.pushed_paths += other.pushed_paths;
+    }
+}
+
+/// A cache with what its own page shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CacheDetail {
+    pub summary: CacheSummary,
+    /// The substituter URL, without a trailing slash.
+    pub uri: String,
+    /// Where the cachix client's `hostname` setting and the web pages are, without a trailing slash.
+    pub public_url: String,
+    /// Each as `name:base64`, ready for `trusted-public-keys`.
+    pub public_keys: Vec<String>,
+    pub compression: PreferredCompression,
+    /// What the caller may do here; `None` for a caller that may not even pull.
+    pub permission: Option<Permission>,
+}

@@ -1,0 +1,16 @@
+//! The words that the browser, the REST clients and the server share: plain values, no I/O, no behaviour beyond
+//! formatting.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod account;
+pub mod cache;
+pub mod event;
+pub mod format;
+pub mod name;
+pub mod overview;
+pub mod path;
+pub mod time;
+pub mod token;
+
+pub use name::{CacheName, NameError, UserName};
+pub use time::Timestamp;

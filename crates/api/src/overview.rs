@@ -1,0 +1,34 @@
+//! The first page after logging in.
+
+use crate::{
+    cache::{CacheSummary, Traffic},
+    path::RecentPush,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Overview {
+    /// The caches that the caller may see, by name.
+    pub caches: Vec<CacheSummary>,
+    /// Paths of all these caches.
+    pub path_count: u64,
+    /// Bytes on disk; a NAR shared by several caches counts once.
+    pub stored_bytes: u64,
+    /// The last 30 days over all these caches.
+    pub traffic: Traffic,
+    /// Newest first.
+    pub recent_pushes: Vec<RecentPush>,
+    pub attention: Vec<Attention>,
+}
+
+/// Something that a person should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Attention {
+    /// The storage folder's file system is nearly full.
+    DiskFull { free_bytes: u64, total_bytes: u64 },
+    /// A token ends within a week.
+    TokenExpires { name: String, at: crate::Timestamp },
+    /// Paths that wait for references that have not arrived.
+    HeldPaths { cache: crate::CacheName, count: u64 },
+}

@@ -1,0 +1,39 @@
+//! Tokens: what machines and scripts show instead of a password.
+
+use crate::{CacheName, Timestamp, cache::Permission};
+use serde::{Deserialize, Serialize};
+
+/// What a token is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCreate {
+    /// A label for people: `ci-push`.
+    pub name: String,
+    /// The one cache that it opens; `None` for every cache.
+    pub cache: Option<CacheName>,
+    /// The highest right; push includes pull, admin includes both.
+    pub scope: Permission,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A token in a list. The secret itself is not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRow {
+    pub id: i64,
+    pub name: String,
+    /// The first characters of the secret, enough to recognise it.
+    pub prefix: String,
+    pub cache: Option<CacheName>,
+    pub scope: Permission,
+    pub owner: Option<String>,
+    pub created_at: Timestamp,
+    pub expires_at: Option<Timestamp>,
+    pub last_used_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A new token with its secret, which is shown this once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedToken {
+    pub name: String,
+    pub token: String,
+}

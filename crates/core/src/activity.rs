@@ -1,0 +1,147 @@
+//! What happens on read paths, counted in memory and written by a timer: a read never writes to the database.
+
+use crate::{
+    db::{ActivityDelta, Db},
+    directory::Directory,
+    error::Result,
+};
+use iglu_api::{Timestamp, cache::Traffic};
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Paths and callers remembered between two flushes; beyond that the moment of use is lost, never memory.
+const MOST_REMEMBERED: usize = 100_000;
+
+/// Totals of one cache since this process began. Monotonic.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub narinfo_hits: Counter,
+    pub narinfo_misses: Counter,
+    pub nar_requests: Counter,
+    pub nar_bytes: Counter,
+    pub pushed_paths: Counter,
+    flushed: Mutex<ActivityDelta>,
+}
+
+/// A number on a cache line of its own, so that two cores counting different things do not wait for each other.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    /// What is counted and not yet written.
+    pub(crate) fn pending(&self) -> Traffic {
+        let total = self.totals();
+        let flushed = *self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = |total: i64, flushed: i64| (total - flushed).unsigned_abs();
+        Traffic {
+            narinfo_hits: since(total.narinfo_hits, flushed.narinfo_hits),
+            narinfo_misses: since(total.narinfo_misses, flushed.narinfo_misses),
+            nar_bytes: since(total.nar_bytes, flushed.nar_bytes),
+            pushed_paths: since(total.pushed_paths, flushed.pushed_paths),
+        }
+    }
+
+    fn totals(&self) -> ActivityDelta {
+        let signed = |counter: &Counter| i64::try_from(counter.get()).unwrap_or(i64::MAX);
+        ActivityDelta {
+            narinfo_hits: signed(&self.narinfo_hits),
+            narinfo_misses: signed(&self.narinfo_misses),
+            nar_bytes: signed(&self.nar_bytes),
+            pushed_paths: signed(&self.pushed_paths),
+        }
+    }
+}
+
+/// Moments of use that lists show.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    paths: Mutex<HashMap<i64, i64>>,
+    tokens: Mutex<HashMap<i64, i64>>,
+    sessions: Mutex<HashMap<i64, i64>>,
+}
+
+impl Activity {
+    pub fn path_pulled(&self, path_id: i64, at: Timestamp) {
+        note(&self.paths, path_id, at);
+    }
+
+    pub fn token_used(&self, token_id: i64, at: Timestamp) {
+        note(&self.tokens, token_id, at);
+    }
+
+    pub fn session_seen(&self, session_id: i64, at: Timestamp) {
+        note(&self.sessions, session_id, at);
+    }
+
+    /// Writes what came since the last flush. What could not be written is kept for the next one.
+    pub async fn flush(&self, db: &Db, directory: &Directory, now: Timestamp) -> Result<()> {
+        let hour = now.0 - now.0.rem_euclid(Timestamp::HOUR);
+        let mut deltas = Vec::new();
+        let mut totals = Vec::new();
+        for cache in directory.all() {
+            let counters = &cache.state.counters;
+            let total = counters.totals();
+            let flushed = *counters.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+            let delta = ActivityDelta {
+                narinfo_hits: total.narinfo_hits - flushed.narinfo_hits,
+                narinfo_misses: total.narinfo_misses - flushed.narinfo_misses,
+                nar_bytes: total.nar_bytes - flushed.nar_bytes,
+                pushed_paths: total.pushed_paths - flushed.pushed_paths,
+            };
+            if delta != ActivityDelta::default() {
+                deltas.push((cache.id, delta));
+                totals.push((cache.clone(), total));
+            }
+        }
+        if !deltas.is_empty() {
+            db.activity_add(hour, &deltas).await?;
+            for (cache, total) in totals {
+                *cache.state.counters.flushed.lock().unwrap_or_else(PoisonError::into_inner) = total;
+            }
+        }
+        let paths = take(&self.paths);
+        if !paths.is_empty() {
+            db.paths_pulled(&paths).await?;
+        }
+        let tokens = take(&self.tokens);
+        if !tokens.is_empty() {
+            db.token_used(&tokens).await?;
+        }
+        let sessions = take(&self.sessions);
+        if !sessions.is_empty() {
+            db.session_seen(&sessions).await?;
+        }
+        Ok(())
+    }
+}
+
+fn note(moments: &Mutex<HashMap<i64, i64>>, id: i64, at: Timestamp) {
+    let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
+    if moments.len() < MOST_REMEMBERED || moments.contains_key(&id) {
+        moments.insert(id, at.0);
+    }
+}
+
+fn take(moments: &Mutex<HashMap<i64, i64>>) -> Vec<(i64, i64)> {
+    let mut taken: Vec<_> =
+        std::mem::take(&mut *moments.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect();
+    // In key order, so that two flushing processes lock rows in the same order.
+    taken.sort_unstable();
+    taken
+}

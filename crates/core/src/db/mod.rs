@@ -1,0 +1,310 @@
+//! The only door to SQL. One text of each statement serves SQLite and PostgreSQL: `$1` placeholders, BIGINT
+//! milliseconds, BLOB/BYTEA. Every statement is a constant that a test prepares on both engines.
+//!
+//! SQLite has one writing connection and a pool of readers, so that "database is locked" cannot happen between our own
+//! tasks; a write transaction begins IMMEDIATE and spans no network I/O.
+
+mod account;
+mod activity;
+mod cache;
+mod path;
+mod push;
+mod token;
+
+pub(crate) use account::NewSession;
+pub(crate) use activity::ActivityDelta;
+pub(crate) use cache::{CacheRow, KeyRow, NewCache, NewKey};
+pub(crate) use path::NarinfoRow;
+pub(crate) use push::{Commit, Committed, PartRow, UploadRow};
+pub(crate) use token::{NewToken, scope};
+
+use crate::error::{Error, Result};
+use sqlx::{
+    PgPool, SqlitePool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{
+    path::Path,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// Hashes asked for in one statement; both engines take this many placeholders.
+const CHUNK: usize = 500;
+
+/// Defines statements as constants, and `ALL` of them for the test that prepares each on both engines.
+macro_rules! statements {
+    ($($name:ident = $sql:expr;)*) => {
+        $(const $name: &str = $sql;)*
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+/// Runs `$run` with a connection source for reading.
+macro_rules! read {
+    ($db:expr, |$pool:ident| $run:expr) => {{
+        let _timed = $crate::db::Timed::new("read");
+        match $db {
+            $crate::db::Db::Sqlite { read: $pool, .. } => $run,
+            $crate::db::Db::Postgres($pool) => $run,
+        }
+    }};
+}
+
+/// Runs `$run` in one write transaction; an early return rolls it back.
+macro_rules! transact {
+    ($db:expr, |$tx:ident| $run:block) => {{
+        let _timed = $crate::db::Timed::new("write");
+        match $db {
+            $crate::db::Db::Sqlite { write, .. } => {
+                let mut transaction = write.begin_with("BEGIN IMMEDIATE").await?;
+                let outcome = {
+                    let $tx = &mut *transaction;
+                    $run
+                };
+                transaction.commit().await?;
+                outcome
+            }
+            $crate::db::Db::Postgres(pool) => {
+                let mut transaction = pool.begin().await?;
+                let outcome = {
+                    let $tx = &mut *transaction;
+                    $run
+                };
+                transaction.commit().await?;
+                outcome
+            }
+        }
+    }};
+}
+
+pub(crate) use {read, statements, transact};
+
+/// Records how long a statement or transaction took, waiting for its connection included.
+pub(crate) struct Timed {
+    kind: &'static str,
+    started: Instant,
+}
+
+impl Timed {
+    pub fn new(kind: &'static str) -> Timed {
+        Timed { kind, started: Instant::now() }
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        metrics::histogram!("iglu_database_seconds", "kind" => self.kind).record(self.started.elapsed());
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Db {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// Where the database is.
+#[derive(Clone)]
+pub enum Location {
+    /// A file of the data folder, made when absent.
+    Sqlite(std::path::PathBuf),
+    /// A `postgres://` URL.
+    Postgres(String),
+}
+
+impl std::fmt::Debug for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Location::Sqlite(path) => write!(f, "Sqlite({})", path.display()),
+            // The URL may hold a password.
+            Location::Postgres(_) => f.write_str("Postgres(redacted)"),
+        }
+    }
+}
+
+/// A line of the audit log, written in the transaction of the change that it tells of.
+#[derive(Clone, Debug)]
+pub(crate) struct Audit {
+    pub at: i64,
+    pub actor: String,
+    pub action: &'static str,
+    pub object: String,
+    pub address: String,
+}
+
+statements! {
+    INSERT_AUDIT = "INSERT INTO audit (at, actor, action, object, address) VALUES ($1, $2, $3, $4, $5)";
+    BUMP_GENERATION = "UPDATE generation SET value = value + 1 WHERE id = 1";
+    GET_GENERATION = "SELECT value FROM generation WHERE id = 1";
+    GET_SETTING = "SELECT value FROM setting WHERE name = $1";
+    PUT_SETTING = "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+}
+
+/// Writes an audit line with the open transaction `$tx`.
+macro_rules! audit {
+    ($tx:ident, $audit:expr) => {{
+        let audit: &$crate::db::Audit = $audit;
+        sqlx::query($crate::db::INSERT_AUDIT)
+            .bind(audit.at)
+            .bind(&audit.actor)
+            .bind(audit.action)
+            .bind(&audit.object)
+            .bind(&audit.address)
+            .execute(&mut *$tx)
+            .await?;
+    }};
+}
+pub(crate) use audit;
+
+/// Tells running servers, with the open transaction `$tx`, that what they hold in memory changed.
+macro_rules! bump {
+    ($tx:ident) => {
+        sqlx::query($crate::db::BUMP_GENERATION).execute(&mut *$tx).await?
+    };
+}
+pub(crate) use bump;
+
+impl Db {
+    pub async fn open(location: &Location) -> Result<Db> {
+        match location {
+            Location::Sqlite(path) => Self::open_sqlite(path).await,
+            Location::Postgres(url) => {
+                let options = PgConnectOptions::from_str(url)?.application_name("iglu");
+                let pool = PgPoolOptions::new()
+                    .max_connections(16)
+                    .acquire_timeout(Duration::from_secs(10))
+                    .connect_with(options)
+                    .await?;
+                POSTGRES_MIGRATIONS.run(&pool).await.map_err(migration_failed)?;
+                Ok(Db::Postgres(pool))
+            }
+        }
+    }
+
+    async fn open_sqlite(path: &Path) -> Result<Db> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A pushing client was told "done": a power cut must not undo it.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            // Other processes (`iglu admin`) write for milliseconds.
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("cache_size", "-16384")
+            .pragma("mmap_size", "268435456")
+            .pragma("temp_store", "MEMORY");
+        let write =
+            SqlitePoolOptions::new().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
+        SQLITE_MIGRATIONS.run(&write).await.map_err(migration_failed)?;
+        let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+        Ok(Db::Sqlite { read, write })
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Db::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Db::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    /// Raised by every change of what servers hold in memory.
+    pub async fn generation(&self) -> Result<i64> {
+        Ok(read!(self, |pool| sqlx::query_scalar(GET_GENERATION).fetch_one(pool).await?))
+    }
+
+    pub async fn setting(&self, name: &str) -> Result<Option<String>> {
+        Ok(read!(self, |pool| sqlx::query_scalar(GET_SETTING).bind(name).fetch_optional(pool).await?))
+    }
+
+    pub async fn setting_put(&self, name: &str, value: &str) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(PUT_SETTING).bind(name).bind(value).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+}
+
+fn migration_failed(source: sqlx::migrate::MigrateError) -> Error {
+    Error::Internal {
+        what: "the database schema could not be brought up to date".to_owned(),
+        source: Some(source.into()),
+    }
+}
+
+/// Whether `error` says that a row with the same unique value exists.
+fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+}
+
+/// `$first, $first+1, …` for `count` values.
+fn placeholders(first: usize, count: usize) -> String {
+    (first..first + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
+
+    fn all_statements() -> Vec<(&'static str, &'static str)> {
+        [ALL, account::ALL, activity::ALL, cache::ALL, path::ALL, push::ALL, token::ALL].concat()
+    }
+
+    async fn prepare_all(db: &Db) {
+        let statements = all_statements();
+        assert!(statements.len() > 40, "the lists of statements are empty");
+        for (name, sql) in statements {
+            let prepared = read!(db, |pool| pool.prepare(AssertSqlSafe(sql).into_sql_str()).await.map(drop));
+            prepared.unwrap_or_else(|error| panic!("{name}: {error}\n{sql}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn every_statement_is_sqlite() {
+        let folder = tempfile::tempdir().unwrap();
+        prepare_all(&Db::open(&Location::Sqlite(folder.path().join("iglu.db"))).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn every_statement_is_postgres() {
+        let postgres = crate::postgres::Postgres::start();
+        prepare_all(&Db::open(&Location::Postgres(postgres.url())).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn both_schemas_have_the_same_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let postgres = crate::postgres::Postgres::start();
+        let sqlite = Db::open(&Location::Sqlite(folder.path().join("iglu.db"))).await.unwrap();
+        let Db::Sqlite { read, .. } = &sqlite else { unreachable!() };
+        let of_sqlite: Vec<(String, String)> = sqlx::query_as(
+            "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+             WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' ORDER BY 1, 2",
+        )
+        .fetch_all(read)
+        .await
+        .unwrap();
+        let Db::Postgres(pool) = Db::open(&Location::Postgres(postgres.url())).await.unwrap() else { unreachable!() };
+        let of_postgres: Vec<(String, String)> = sqlx::query_as(
+            "SELECT table_name::text, column_name::text FROM information_schema.columns \
+             WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%' \
+             ORDER BY table_name COLLATE \"C\", column_name COLLATE \"C\"",
+        )
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+        assert_eq!(of_sqlite, of_postgres);
+        assert!(of_sqlite.len() > 50);
+    }
+}

@@ -1,0 +1,203 @@
+//! Statements that read store paths.
+
+use super::{cache::unsigned, *};
+use iglu_api::{
+    Timestamp,
+    path::{PathPage, PathQuery, PathRow, PathSort, RecentPush},
+};
+use nix_compat::store_path::StorePathHash;
+use sqlx::{AssertSqlSafe, FromRow};
+use std::collections::HashSet;
+
+statements! {
+    GET_NARINFO = "SELECT p.hash, p.name, p.refs, p.deriver, p.ca, p.signatures, n.nar_hash, n.nar_size, n.file_hash, \
+        n.file_size, n.compression FROM store_path p JOIN nar n ON n.id = p.nar_id \
+        WHERE p.cache_id = $1 AND p.hash = $2 AND p.is_visible";
+    GET_LISTING = "SELECT l.listing FROM store_path p JOIN nar_listing l ON l.nar_id = p.nar_id \
+        WHERE p.cache_id = $1 AND p.hash = $2 AND p.is_visible";
+    GET_NAR_FILE = "SELECT p.id AS path_id, n.file_size, n.compression FROM nar n JOIN store_path p ON p.nar_id = n.id \
+        WHERE n.file_hash = $2 AND p.cache_id = $1 AND p.is_visible LIMIT 1";
+    GET_PUT_NAR_FILE = "SELECT CAST(NULL AS BIGINT) AS path_id, file_size, compression FROM put_nar \
+        WHERE cache_id = $1 AND file_hash = $2 AND compression IS NOT NULL";
+    GET_PATH_ROW = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
+        WHERE cache_id = $1 AND hash = $2";
+    LIST_NEWEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
+        WHERE cache_id = $1 ORDER BY pushed_at DESC, id DESC LIMIT $2 OFFSET $3";
+    LIST_BY_NAME = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
+        WHERE cache_id = $1 ORDER BY name, id LIMIT $2 OFFSET $3";
+    LIST_LARGEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
+        WHERE cache_id = $1 ORDER BY file_size DESC, id DESC LIMIT $2 OFFSET $3";
+    SEARCH_NEWEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
+        WHERE cache_id = $1 AND (hash LIKE $4 ESCAPE '\\' OR LOWER(name) LIKE $5 ESCAPE '\\') \
+        ORDER BY pushed_at DESC, id DESC LIMIT $2 OFFSET $3";
+    SEARCH_BY_NAME = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
+        WHERE cache_id = $1 AND (hash LIKE $4 ESCAPE '\\' OR LOWER(name) LIKE $5 ESCAPE '\\') \
+        ORDER BY name, id LIMIT $2 OFFSET $3";
+    SEARCH_LARGEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
+        WHERE cache_id = $1 AND (hash LIKE $4 ESCAPE '\\' OR LOWER(name) LIKE $5 ESCAPE '\\') \
+        ORDER BY file_size DESC, id DESC LIMIT $2 OFFSET $3";
+}
+
+/// Everything of a narinfo.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct NarinfoRow {
+    pub hash: String,
+    pub name: String,
+    pub refs: String,
+    pub deriver: Option<String>,
+    pub ca: Option<String>,
+    pub signatures: String,
+    pub nar_hash: Vec<u8>,
+    pub nar_size: i64,
+    pub file_hash: Vec<u8>,
+    pub file_size: i64,
+    pub compression: String,
+}
+
+/// A NAR file that is visible in a cache.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct NarFileRow {
+    /// `None` for a file that a client put and whose path shares an older one.
+    pub path_id: Option<i64>,
+    pub file_size: i64,
+    pub compression: String,
+}
+
+#[derive(FromRow)]
+struct ListRow {
+    hash: String,
+    name: String,
+    nar_size: i64,
+    file_size: i64,
+    pushed_at: i64,
+    pushed_by: String,
+    last_pulled_at: Option<i64>,
+    is_visible: bool,
+}
+
+impl ListRow {
+    fn into_api(self) -> Option<PathRow> {
+        Some(PathRow {
+            hash: StorePathHash::parse(&self.hash).ok()?,
+            name: self.name,
+            nar_size: unsigned(self.nar_size),
+            file_size: unsigned(self.file_size),
+            pushed_at: Timestamp(self.pushed_at),
+            pushed_by: self.pushed_by,
+            last_pulled_at: self.last_pulled_at.map(Timestamp),
+            held: !self.is_visible,
+        })
+    }
+}
+
+/// `text` for LIKE, with its wild cards taken literally.
+fn like_literal(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+impl Db {
+    pub async fn narinfo_get(&self, cache_id: i64, hash: &str) -> Result<Option<NarinfoRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(GET_NARINFO).bind(cache_id).bind(hash).fetch_optional(pool).await?))
+    }
+
+    /// The zstd-compressed listing of a visible path.
+    pub async fn listing_get(&self, cache_id: i64, hash: &str) -> Result<Option<Vec<u8>>> {
+        Ok(read!(self, |pool| sqlx::query_scalar(GET_LISTING).bind(cache_id).bind(hash).fetch_optional(pool).await?))
+    }
+
+    pub async fn nar_file_get(&self, cache_id: i64, file_hash: &[u8]) -> Result<Option<NarFileRow>> {
+        for sql in [GET_NAR_FILE, GET_PUT_NAR_FILE] {
+            let found: Option<NarFileRow> =
+                read!(self, |pool| sqlx::query_as(sql).bind(cache_id).bind(file_hash).fetch_optional(pool).await?);
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    pub async fn path_row(&self, cache_id: i64, hash: &str) -> Result<Option<PathRow>> {
+        let row: Option<ListRow> =
+            read!(self, |pool| sqlx::query_as(GET_PATH_ROW).bind(cache_id).bind(hash).fetch_optional(pool).await?);
+        Ok(row.and_then(ListRow::into_api))
+    }
+
+    /// Which of `hashes` are in the cache, visible or held; with `visible_only`, which can be pulled.
+    pub async fn paths_present(&self, cache_id: i64, hashes: &[String], visible_only: bool) -> Result<HashSet<String>> {
+        let mut present = HashSet::with_capacity(hashes.len());
+        for chunk in hashes.chunks(CHUNK) {
+            let visible = if visible_only { " AND is_visible" } else { "" };
+            let sql = format!(
+                "SELECT hash FROM store_path WHERE cache_id = $1 AND hash IN ({}){visible}",
+                placeholders(2, chunk.len())
+            );
+            let found: Vec<String> = read!(self, |pool| {
+                let mut query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(cache_id);
+                for hash in chunk {
+                    query = query.bind(hash);
+                }
+                query.fetch_all(pool).await?
+            });
+            present.extend(found);
+        }
+        Ok(present)
+    }
+
+    /// One page of paths, with one row more than a page where there is a next one.
+    pub async fn path_list(&self, cache_id: i64, query: &PathQuery) -> Result<Vec<PathRow>> {
+        let limit = i64::from(PathPage::ROWS) + 1;
+        let offset = i64::from(query.page) * i64::from(PathPage::ROWS);
+        let term = query.search.trim().to_lowercase();
+        let rows: Vec<ListRow> = if term.is_empty() {
+            let sql = match query.sort {
+                PathSort::Newest => LIST_NEWEST,
+                PathSort::Name => LIST_BY_NAME,
+                PathSort::Largest => LIST_LARGEST,
+            };
+            read!(self, |pool| sqlx::query_as(sql).bind(cache_id).bind(limit).bind(offset).fetch_all(pool).await?)
+        } else {
+            let sql = match query.sort {
+                PathSort::Newest => SEARCH_NEWEST,
+                PathSort::Name => SEARCH_BY_NAME,
+                PathSort::Largest => SEARCH_LARGEST,
+            };
+            let literal = like_literal(&term);
+            let (prefix, anywhere) = (format!("{literal}%"), format!("%{literal}%"));
+            read!(self, |pool| {
+                sqlx::query_as(sql)
+                    .bind(cache_id)
+                    .bind(limit)
+                    .bind(offset)
+                    .bind(&prefix)
+                    .bind(&anywhere)
+                    .fetch_all(pool)
+                    .await?
+            })
+        };
+        Ok(rows.into_iter().filter_map(ListRow::into_api).collect())
+    }
+
+    /// The newest paths of one cache.
+    pub async fn recent_pushes(
+        &self,
+        cache: &iglu_api::CacheName,
+        cache_id: i64,
+        limit: i64,
+    ) -> Result<Vec<RecentPush>> {
+        let rows: Vec<ListRow> = read!(self, |pool| sqlx::query_as(LIST_NEWEST)
+            .bind(cache_id)
+            .bind(limit)
+            .bind(0_i64)
+            .fetch_all(pool)
+            .await?);
+        let rows = rows.into_iter().filter_map(ListRow::into_api);
+        Ok(rows.map(|path| RecentPush { cache: cache.clone(), path }).collect())
+    }
+}

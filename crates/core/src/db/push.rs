@@ -1,0 +1,344 @@
+//! Statements of the push: uploads, their parts, NAR files put by name, and the one transaction that publishes a path.
+
+use super::*;
+use sqlx::{AssertSqlSafe, FromRow};
+use std::collections::BTreeSet;
+
+statements! {
+    INSERT_UPLOAD = "INSERT INTO upload (public_id, cache_id, compression, pushed_by, state, created_at, touched_at) \
+        VALUES ($1, $2, $3, $4, 'open', $5, $5)";
+    FIND_UPLOAD = "SELECT id, public_id, cache_id, compression, pushed_by, state FROM upload WHERE public_id = $1";
+    TOUCH_UPLOAD = "UPDATE upload SET touched_at = $2 WHERE id = $1 AND state = 'open'";
+    END_UPLOAD = "UPDATE upload SET state = $2, touched_at = $3 WHERE id = $1";
+    COUNT_OPEN_UPLOADS = "SELECT COUNT(*) FROM upload WHERE state = 'open'";
+    PUT_PART = "INSERT INTO upload_part (upload_id, number, size, md5) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (upload_id, number) DO UPDATE SET size = excluded.size, md5 = excluded.md5";
+    LIST_PARTS = "SELECT number, size, md5 FROM upload_part WHERE upload_id = $1 ORDER BY number";
+    LIST_STALE_UPLOADS = "SELECT id, public_id, cache_id, compression, pushed_by, state FROM upload WHERE touched_at < $1 LIMIT 100";
+    DELETE_UPLOAD = "DELETE FROM upload WHERE id = $1";
+    LOCK_CACHE = "UPDATE cache SET last_push_at = $2 WHERE id = $1";
+    FIND_PATH = "SELECT p.id, p.signatures, p.refs, n.nar_hash FROM store_path p JOIN nar n ON n.id = p.nar_id \
+        WHERE p.cache_id = $1 AND p.hash = $2";
+    FIND_NAR_BY_HASH = "SELECT id, file_size FROM nar WHERE nar_hash = $1 ORDER BY id LIMIT 1";
+    FIND_NAR_BY_FILE = "SELECT id, file_size FROM nar WHERE file_hash = $1";
+    INSERT_NAR = "INSERT INTO nar (nar_hash, nar_size, file_hash, file_size, compression, created_at) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (file_hash) DO NOTHING";
+    INSERT_LISTING = "INSERT INTO nar_listing (nar_id, listing) VALUES ($1, $2) ON CONFLICT (nar_id) DO NOTHING";
+    INSERT_PATH = "INSERT INTO store_path (cache_id, hash, name, nar_id, nar_size, file_size, refs, deriver, ca, signatures, \
+        pushed_at, pushed_by, is_visible) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
+    INSERT_AWAITED = "INSERT INTO awaited_reference (cache_id, hash, path_id) VALUES ($1, $2, $3)";
+    TAKE_AWAITED = "DELETE FROM awaited_reference WHERE cache_id = $1 AND hash = $2 RETURNING path_id";
+    COUNT_AWAITED = "SELECT COUNT(*) FROM awaited_reference WHERE path_id = $1";
+    SHOW_PATH = "UPDATE store_path SET is_visible = $2 WHERE id = $1 RETURNING hash";
+    ADD_TO_CACHE = "UPDATE cache SET path_count = path_count + 1, stored_bytes = stored_bytes + $2 WHERE id = $1";
+    SET_SIGNATURES = "UPDATE store_path SET signatures = $2 WHERE id = $1";
+    PUT_PUT_NAR = "INSERT INTO put_nar (cache_id, file_hash, file_size, touched_at) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (cache_id, file_hash) DO UPDATE SET touched_at = excluded.touched_at";
+    GET_PUT_NAR = "SELECT file_size FROM put_nar WHERE cache_id = $1 AND file_hash = $2";
+    SET_PUT_NAR_VERIFIED = "UPDATE put_nar SET compression = $3 WHERE cache_id = $1 AND file_hash = $2";
+    DELETE_OLD_PUT_NARS = "DELETE FROM put_nar WHERE (compression IS NULL AND touched_at < $1) OR touched_at < $2";
+    IS_FILE_NEEDED = "SELECT (SELECT COUNT(*) FROM nar WHERE file_hash = $1) + (SELECT COUNT(*) FROM put_nar WHERE file_hash = $1)";
+}
+
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct UploadRow {
+    pub id: i64,
+    pub public_id: String,
+    pub cache_id: i64,
+    pub compression: String,
+    pub pushed_by: String,
+    pub state: String,
+}
+
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct PartRow {
+    pub number: i64,
+    pub size: i64,
+    pub md5: Vec<u8>,
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct NarRow {
+    id: i64,
+    file_size: i64,
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct ExistingPath {
+    id: i64,
+    signatures: String,
+    refs: String,
+    nar_hash: Vec<u8>,
+}
+
+/// A path whose bytes are verified and stored, about to be published.
+pub(crate) struct Commit<'a> {
+    pub cache_id: i64,
+    pub hash: &'a str,
+    pub name: &'a str,
+    pub nar_hash: &'a [u8],
+    pub nar_size: i64,
+    pub file_hash: &'a [u8],
+    pub file_size: i64,
+    pub compression: &'a str,
+    pub listing: Option<&'a [u8]>,
+    /// Base names with a blank between them.
+    pub refs: &'a str,
+    /// The hash parts of the references other than the path itself.
+    pub awaits: &'a [String],
+    pub deriver: Option<&'a str>,
+    pub ca: Option<&'a str>,
+    /// One name:base64 a line.
+    pub signatures: &'a str,
+    pub pushed_by: &'a str,
+    pub now: i64,
+    pub upload_id: Option<i64>,
+    /// Whether a path with missing references is kept back until they arrive; otherwise it is refused.
+    pub hold: bool,
+}
+
+pub(crate) enum Committed {
+    /// The hash parts that became visible, the path's own among them unless it is held.
+    New { visible: Vec<String> },
+    /// The cache has this path; the first one stays. Signatures were merged where the NAR and references are the same.
+    Existing { signatures_added: bool },
+    /// Nothing was stored, because these references are not in the cache.
+    Missing(Vec<String>),
+}
+
+impl Db {
+    pub async fn upload_insert(
+        &self,
+        public_id: &str,
+        cache_id: i64,
+        compression: &str,
+        by: &str,
+        now: i64,
+    ) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(INSERT_UPLOAD)
+                .bind(public_id)
+                .bind(cache_id)
+                .bind(compression)
+                .bind(by)
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    pub async fn upload_find(&self, public_id: &str) -> Result<Option<UploadRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(FIND_UPLOAD).bind(public_id).fetch_optional(pool).await?))
+    }
+
+    pub async fn upload_end(&self, id: i64, state: &str, now: i64) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(END_UPLOAD).bind(id).bind(state).bind(now).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    pub async fn upload_open_count(&self) -> Result<i64> {
+        Ok(read!(self, |pool| sqlx::query_scalar(COUNT_OPEN_UPLOADS).fetch_one(pool).await?))
+    }
+
+    /// Notes a part that is stored whole. False when the upload ended meanwhile.
+    pub async fn part_put(&self, upload_id: i64, part: &PartRow, now: i64) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            let open = sqlx::query(TOUCH_UPLOAD).bind(upload_id).bind(now).execute(&mut *tx).await?.rows_affected() > 0;
+            if open {
+                sqlx::query(PUT_PART)
+                    .bind(upload_id)
+                    .bind(part.number)
+                    .bind(part.size)
+                    .bind(&part.md5)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            open
+        }))
+    }
+
+    pub async fn part_list(&self, upload_id: i64) -> Result<Vec<PartRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_PARTS).bind(upload_id).fetch_all(pool).await?))
+    }
+
+    pub async fn upload_list_stale(&self, before: i64) -> Result<Vec<UploadRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_STALE_UPLOADS).bind(before).fetch_all(pool).await?))
+    }
+
+    pub async fn upload_delete(&self, id: i64) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(DELETE_UPLOAD).bind(id).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    pub async fn put_nar_put(&self, cache_id: i64, file_hash: &[u8], file_size: i64, now: i64) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(PUT_PUT_NAR).bind(cache_id).bind(file_hash).bind(file_size).bind(now).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    pub async fn put_nar_get(&self, cache_id: i64, file_hash: &[u8]) -> Result<Option<i64>> {
+        Ok(read!(self, |pool| sqlx::query_scalar(GET_PUT_NAR)
+            .bind(cache_id)
+            .bind(file_hash)
+            .fetch_optional(pool)
+            .await?))
+    }
+
+    /// Notes that a narinfo was found to be true of this file, so that it can be read by its name.
+    pub async fn put_nar_verified(&self, cache_id: i64, file_hash: &[u8], compression: &str) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(SET_PUT_NAR_VERIFIED)
+                .bind(cache_id)
+                .bind(file_hash)
+                .bind(compression)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Forgets files that no narinfo came for since `unverified_before`, and all that nobody asked for since `before`.
+    pub async fn put_nar_delete_old(&self, unverified_before: i64, before: i64) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(DELETE_OLD_PUT_NARS).bind(unverified_before).bind(before).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Whether there is a NAR file that new paths with this NAR hash will share.
+    pub async fn nar_is_stored(&self, nar_hash: &[u8]) -> Result<bool> {
+        let found: Option<NarRow> =
+            read!(self, |pool| sqlx::query_as(FIND_NAR_BY_HASH).bind(nar_hash).fetch_optional(pool).await?);
+        Ok(found.is_some())
+    }
+
+    /// Whether anything still names this NAR file.
+    pub async fn file_is_needed(&self, file_hash: &[u8]) -> Result<bool> {
+        let count: i64 = read!(self, |pool| sqlx::query_scalar(IS_FILE_NEEDED).bind(file_hash).fetch_one(pool).await?);
+        Ok(count > 0)
+    }
+
+    /// Publishes a path: NAR, path, references and released referrers in one transaction.
+    pub async fn path_commit(&self, commit: &Commit<'_>) -> Result<Committed> {
+        Ok(transact!(self, |tx| {
+            // The row lock orders the pushes to one cache, so that a path and its reference cannot miss each other.
+            sqlx::query(LOCK_CACHE).bind(commit.cache_id).bind(commit.now).execute(&mut *tx).await?;
+
+            let existing: Option<ExistingPath> =
+                sqlx::query_as(FIND_PATH).bind(commit.cache_id).bind(commit.hash).fetch_optional(&mut *tx).await?;
+            if let Some(existing) = existing {
+                let mut signatures_added = false;
+                if existing.nar_hash == commit.nar_hash && existing.refs == commit.refs {
+                    let old: BTreeSet<&str> = existing.signatures.lines().collect();
+                    let merged: BTreeSet<&str> = old.iter().copied().chain(commit.signatures.lines()).collect();
+                    if merged.len() > old.len() {
+                        let merged = merged.into_iter().collect::<Vec<_>>().join("\n");
+                        sqlx::query(SET_SIGNATURES).bind(existing.id).bind(merged).execute(&mut *tx).await?;
+                        signatures_added = true;
+                    }
+                }
+                if let Some(upload_id) = commit.upload_id {
+                    sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(commit.now).execute(&mut *tx).await?;
+                }
+                Committed::Existing { signatures_added }
+            } else {
+                let mut missing: BTreeSet<&str> = commit.awaits.iter().map(String::as_str).collect();
+                for chunk in commit.awaits.chunks(CHUNK) {
+                    let sql = format!(
+                        "SELECT hash FROM store_path WHERE cache_id = $1 AND is_visible AND hash IN ({})",
+                        placeholders(2, chunk.len())
+                    );
+                    let mut query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(commit.cache_id);
+                    for hash in chunk {
+                        query = query.bind(hash);
+                    }
+                    let found: Vec<String> = query.fetch_all(&mut *tx).await?;
+                    for hash in found {
+                        missing.remove(hash.as_str());
+                    }
+                }
+                if !missing.is_empty() && !commit.hold {
+                    return Ok(Committed::Missing(missing.into_iter().map(str::to_owned).collect()));
+                }
+
+                let shared: Option<NarRow> =
+                    sqlx::query_as(FIND_NAR_BY_HASH).bind(commit.nar_hash).fetch_optional(&mut *tx).await?;
+                let nar = match shared {
+                    Some(nar) => nar,
+                    None => {
+                        sqlx::query(INSERT_NAR)
+                            .bind(commit.nar_hash)
+                            .bind(commit.nar_size)
+                            .bind(commit.file_hash)
+                            .bind(commit.file_size)
+                            .bind(commit.compression)
+                            .bind(commit.now)
+                            .execute(&mut *tx)
+                            .await?;
+                        let nar: NarRow =
+                            sqlx::query_as(FIND_NAR_BY_FILE).bind(commit.file_hash).fetch_one(&mut *tx).await?;
+                        if let Some(listing) = commit.listing {
+                            sqlx::query(INSERT_LISTING).bind(nar.id).bind(listing).execute(&mut *tx).await?;
+                        }
+                        nar
+                    }
+                };
+                let path_id: i64 = sqlx::query_scalar(INSERT_PATH)
+                    .bind(commit.cache_id)
+                    .bind(commit.hash)
+                    .bind(commit.name)
+                    .bind(nar.id)
+                    .bind(commit.nar_size)
+                    .bind(nar.file_size)
+                    .bind(commit.refs)
+                    .bind(commit.deriver)
+                    .bind(commit.ca)
+                    .bind(commit.signatures)
+                    .bind(commit.now)
+                    .bind(commit.pushed_by)
+                    .bind(missing.is_empty())
+                    .fetch_one(&mut *tx)
+                    .await?;
+                for hash in &missing {
+                    sqlx::query(INSERT_AWAITED)
+                        .bind(commit.cache_id)
+                        .bind(hash)
+                        .bind(path_id)
+                        .execute(&mut *tx)
+                        .await?;
+                }
+
+                let mut visible = Vec::new();
+                if missing.is_empty() {
+                    visible.push(commit.hash.to_owned());
+                }
+                let mut next = 0;
+                while let Some(hash) = visible.get(next).cloned() {
+                    next += 1;
+                    let waiting: Vec<i64> =
+                        sqlx::query_scalar(TAKE_AWAITED).bind(commit.cache_id).bind(hash).fetch_all(&mut *tx).await?;
+                    for path_id in waiting {
+                        let left: i64 = sqlx::query_scalar(COUNT_AWAITED).bind(path_id).fetch_one(&mut *tx).await?;
+                        if left == 0 {
+                            let hash =
+                                sqlx::query_scalar(SHOW_PATH).bind(path_id).bind(true).fetch_one(&mut *tx).await?;
+                            visible.push(hash);
+                        }
+                    }
+                }
+
+                sqlx::query(ADD_TO_CACHE).bind(commit.cache_id).bind(nar.file_size).execute(&mut *tx).await?;
+                if let Some(upload_id) = commit.upload_id {
+                    sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(commit.now).execute(&mut *tx).await?;
+                }
+                Committed::New { visible }
+            }
+        }))
+    }
+}

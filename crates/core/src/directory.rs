@@ -1,0 +1,153 @@
+//! All caches with their keys and counters in memory, so that the read path asks no database who may read what.
+
+use crate::{
+    activity::Counters,
+    db::{CacheRow, Db, KeyRow},
+    error::{Error, Result},
+    secret::MasterKey,
+};
+use arc_swap::ArcSwap;
+use iglu_api::{
+    CacheName, Timestamp,
+    cache::{PreferredCompression, Visibility},
+};
+use nix_compat::signing::SigningKey;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+/// A cache as every request needs it. A change makes a new one; counters and epoch live on.
+#[derive(Debug)]
+pub struct Cache {
+    pub id: i64,
+    pub name: CacheName,
+    pub visibility: Visibility,
+    pub priority: i32,
+    pub compression: PreferredCompression,
+    pub created_at: Timestamp,
+    /// Every one of them signs; never empty.
+    pub keys: Vec<SigningKey>,
+    pub(crate) state: Arc<CacheState>,
+}
+
+/// What outlives a reload of the directory.
+#[derive(Debug, Default)]
+pub(crate) struct CacheState {
+    /// Raised by each commit before memory forgets the narinfo; see `path::NarinfoMemory`.
+    pub epoch: AtomicU64,
+    pub counters: Counters,
+    pub path_count: AtomicI64,
+    pub stored_bytes: AtomicI64,
+}
+
+impl Cache {
+    pub fn is_public(&self) -> bool {
+        self.visibility.is_public()
+    }
+
+    /// What was asked of it since this process began.
+    pub fn counters(&self) -> &Counters {
+        &self.state.counters
+    }
+
+    pub fn path_count(&self) -> u64 {
+        self.state.path_count.load(Ordering::Relaxed).unsigned_abs()
+    }
+
+    /// Bytes of the NAR files of its paths.
+    pub fn stored_bytes(&self) -> u64 {
+        self.state.stored_bytes.load(Ordering::Relaxed).unsigned_abs()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Snapshot {
+    generation: i64,
+    by_name: HashMap<Box<str>, Arc<Cache>>,
+    by_id: HashMap<i64, Arc<Cache>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    snapshot: ArcSwap<Snapshot>,
+}
+
+impl Directory {
+    pub fn get(&self, name: &str) -> Option<Arc<Cache>> {
+        self.snapshot.load().by_name.get(name).cloned()
+    }
+
+    pub fn get_by_id(&self, id: i64) -> Option<Arc<Cache>> {
+        self.snapshot.load().by_id.get(&id).cloned()
+    }
+
+    /// All caches by name.
+    pub fn all(&self) -> Vec<Arc<Cache>> {
+        let mut caches: Vec<_> = self.snapshot.load().by_id.values().cloned().collect();
+        caches.sort_by(|a, b| a.name.cmp(&b.name));
+        caches
+    }
+
+    pub fn generation(&self) -> i64 {
+        self.snapshot.load().generation
+    }
+
+    /// Reads everything again. The generation is read first: a change during the load makes the next check load again.
+    pub async fn reload(&self, db: &Db, master: &MasterKey) -> Result<()> {
+        let generation = db.generation().await?;
+        let rows = db.cache_list().await?;
+        let mut keys: HashMap<i64, Vec<KeyRow>> = HashMap::new();
+        for key in db.key_list().await? {
+            keys.entry(key.cache_id).or_default().push(key);
+        }
+        let old = self.snapshot.load();
+        let mut next = Snapshot { generation, ..Snapshot::default() };
+        for row in rows {
+            let state = old.by_id.get(&row.id).map(|cache| cache.state.clone()).unwrap_or_default();
+            let own_keys = keys.remove(&row.id).unwrap_or_default();
+            state.path_count.store(row.path_count, Ordering::Relaxed);
+            state.stored_bytes.store(row.stored_bytes, Ordering::Relaxed);
+            let cache = Arc::new(cache_from(row, own_keys, state, master)?);
+            next.by_name.insert(cache.name.as_str().into(), cache.clone());
+            next.by_id.insert(cache.id, cache);
+        }
+        self.snapshot.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+/// What a signing key is sealed for; the database row cannot be given another name or cache.
+pub(crate) fn sealing_purpose(cache: &str, key: &str) -> String {
+    format!("signing key {key} of cache {cache}")
+}
+
+fn cache_from(row: CacheRow, keys: Vec<KeyRow>, state: Arc<CacheState>, master: &MasterKey) -> Result<Cache> {
+    let broken = |what: String| Error::internal(format!("cache \"{}\" in the database: {what}", row.name));
+    let keys = keys
+        .into_iter()
+        .map(|key| {
+            let seed = master
+                .open(&sealing_purpose(&row.name, &key.name), &key.sealed_seed)
+                .and_then(|seed| <[u8; 32]>::try_from(seed.as_slice()).ok())
+                .ok_or_else(|| broken(format!("the master key does not open signing key {}", key.name)))?;
+            SigningKey::from_seed(key.name, seed).map_err(|error| broken(error.to_string()))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    if keys.is_empty() {
+        return Err(broken("it has no signing key".to_owned()));
+    }
+    Ok(Cache {
+        id: row.id,
+        name: CacheName::parse(&row.name).map_err(|error| broken(error.to_string()))?,
+        visibility: if row.is_public { Visibility::Public } else { Visibility::Private },
+        priority: i32::try_from(row.priority).unwrap_or(i32::MAX),
+        compression: if row.compression == "xz" { PreferredCompression::Xz } else { PreferredCompression::Zstd },
+        created_at: Timestamp(row.created_at),
+        keys,
+        state,
+    })
+}

@@ -1,0 +1,285 @@
+//! The cache itself: its rules, its SQL, its objects. Knows no HTTP and no page. `Core` is built once and cheap to clone; its
+//! methods are grouped by noun (`core.cache()`, `core.push()`, …), and each takes the caller that it decides for.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod account;
+pub mod activity;
+mod address;
+mod blob;
+pub mod cache;
+pub mod caller;
+pub mod clock;
+mod db;
+mod directory;
+pub mod error;
+pub mod event;
+pub mod fetch;
+mod login_limit;
+mod overview;
+pub mod path;
+#[cfg(test)]
+mod postgres;
+pub mod push;
+pub mod reconcile;
+pub mod secret;
+pub mod setup;
+#[cfg(test)]
+mod tests;
+pub mod token;
+
+pub use address::Address;
+pub use blob::Space;
+pub use caller::{Caller, Client, Discretion};
+pub use db::Location;
+pub use directory::Cache;
+pub use error::{Error, Result};
+
+use activity::{Activity, Counter};
+use arc_swap::ArcSwap;
+use clock::Clock;
+use db::{Audit, Db};
+use directory::Directory;
+use event::Events;
+use iglu_api::{Timestamp, cache::Traffic};
+use nix_compat::nixhash::Sha256;
+use secret::MasterKey;
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use tokio::sync::Semaphore;
+
+/// Where a server that was never started would be.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
+/// What a Core is made from.
+#[derive(Debug)]
+pub struct CoreConfig {
+    pub database: Location,
+    /// The folder of the NAR files and of uploads in progress.
+    pub storage: PathBuf,
+    pub master: MasterKey,
+    /// Set by flag, file or environment: then set-up cannot change it.
+    pub public_url: Option<String>,
+    /// Where people find the server when nothing else is said: the listening address. `None` for commands beside a server.
+    pub listen_url: Option<String>,
+    pub cache_domain: Option<String>,
+    pub limits: Limits,
+    /// Bytes of memory for rendered narinfos.
+    pub narinfo_memory: u64,
+    pub clock: Clock,
+}
+
+/// What one request may bring.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// One part of a multipart upload, in bytes.
+    pub part_bytes: u64,
+    /// One NAR file put by name, in bytes.
+    pub nar_file_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { part_bytes: 5 << 30, nar_file_bytes: 100 << 30 }
+    }
+}
+
+/// Totals of this process that belong to no cache. Monotonic.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub push_bytes: Counter,
+    pub verification_failures: Counter,
+}
+
+/// The cache.
+#[derive(Clone)]
+pub struct Core(Arc<Inner>);
+
+/// The parts; every noun's methods reach them through `Core`.
+pub struct Inner {
+    db: Db,
+    blob: blob::Blob,
+    master: MasterKey,
+    clock: Clock,
+    directory: Directory,
+    address: ArcSwap<Address>,
+    fixed_public_url: Option<String>,
+    fallback_url: Option<String>,
+    cache_domain: Option<String>,
+    limits: Limits,
+    narinfos: path::NarinfoMemory,
+    known_nars: quick_cache::sync::Cache<(i64, Sha256), Arc<fetch::KnownNar>>,
+    known_tokens: quick_cache::sync::Cache<[u8; 32], token::KnownToken>,
+    activity: Activity,
+    pub totals: Totals,
+    pub events: Events,
+    password_permits: Semaphore,
+    login_limit: login_limit::LoginLimit,
+    verify_permits: Arc<Semaphore>,
+    completing: push::Completing,
+}
+
+impl std::ops::Deref for Core {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Core")
+    }
+}
+
+impl Core {
+    /// Opens database and storage, brings the schema up to date and loads what requests need in memory.
+    pub async fn open(config: CoreConfig) -> Result<Core> {
+        let fixed = config.public_url.as_deref();
+        let address = Address::parse(fixed.unwrap_or(DEFAULT_URL), config.cache_domain.as_deref())?;
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let core = Core(Arc::new(Inner {
+            db: Db::open(&config.database).await?,
+            blob: blob::Blob::open(&config.storage)?,
+            master: config.master,
+            clock: config.clock,
+            directory: Directory::default(),
+            address: ArcSwap::from_pointee(address),
+            fixed_public_url: config.public_url,
+            fallback_url: config.listen_url,
+            cache_domain: config.cache_domain,
+            limits: config.limits,
+            narinfos: path::NarinfoMemory::new(config.narinfo_memory),
+            known_nars: quick_cache::sync::Cache::new(20_000),
+            known_tokens: quick_cache::sync::Cache::new(10_000),
+            activity: Activity::default(),
+            totals: Totals::default(),
+            events: Events::default(),
+            password_permits: Semaphore::new(2),
+            login_limit: login_limit::LoginLimit::default(),
+            verify_permits: Arc::new(Semaphore::new(cores)),
+            completing: push::Completing::default(),
+        }));
+        if let Some(url) = &core.fallback_url {
+            core.db.setting_put("listen_url", url).await?;
+        }
+        core.load_settings().await?;
+        core.directory.reload(&core.db, &core.master).await?;
+        Ok(core)
+    }
+
+    /// Writes what is only counted in memory, and closes the database.
+    pub async fn close(&self) -> Result<()> {
+        self.activity.flush(&self.db, &self.directory, self.now()).await?;
+        self.db.close().await;
+        Ok(())
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Where pages and APIs are, without a trailing slash.
+    pub fn public_url(&self) -> String {
+        self.address.load().public_url()
+    }
+
+    pub fn public_url_is_fixed(&self) -> bool {
+        self.fixed_public_url.is_some()
+    }
+
+    pub fn address(&self) -> Arc<Address> {
+        self.address.load_full()
+    }
+
+    /// All caches by name, for the operator's metrics.
+    pub fn caches(&self) -> Vec<Arc<Cache>> {
+        self.directory.all()
+    }
+
+    /// The cache of this name from memory, for the read path; [`cache::Caches::open`] looks further.
+    pub fn cache_remembered(&self, name: &str) -> Option<Arc<Cache>> {
+        self.directory.get(name)
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub fn cache(&self) -> cache::Caches<'_> {
+        cache::Caches(self)
+    }
+
+    pub fn path(&self) -> path::Paths<'_> {
+        path::Paths(self)
+    }
+
+    pub fn fetch(&self) -> fetch::Fetch<'_> {
+        fetch::Fetch(self)
+    }
+
+    pub fn account(&self) -> account::Accounts<'_> {
+        account::Accounts(self)
+    }
+
+    pub fn token(&self) -> token::Tokens<'_> {
+        token::Tokens(self)
+    }
+
+    pub fn setup(&self) -> setup::Setup<'_> {
+        setup::Setup(self)
+    }
+
+    /// Whether database and storage answer.
+    pub async fn check(&self) -> Result<()> {
+        self.db.generation().await?;
+        self.blob.space().map(drop)
+    }
+
+    /// The address that set-up asks for, unless it is fixed.
+    fn address_for(&self, public_url: &str) -> Result<Address> {
+        let url = self.fixed_public_url.as_deref().unwrap_or(public_url);
+        Address::parse(url, self.cache_domain.as_deref())
+    }
+
+    async fn load_settings(&self) -> Result<()> {
+        let kept = match self.db.setting("public_url").await? {
+            Some(url) => Some(url),
+            // Commands beside a server know its address from here.
+            None if self.fallback_url.is_none() => self.db.setting("listen_url").await?,
+            None => None,
+        };
+        let url = kept.as_deref().or(self.fallback_url.as_deref()).unwrap_or(DEFAULT_URL);
+        let address = self.address_for(url)?;
+        self.address.store(Arc::new(address));
+        Ok(())
+    }
+
+    /// Takes over what other processes changed.
+    async fn refresh(&self) -> Result<()> {
+        if self.db.generation().await? != self.directory.generation() {
+            self.load_settings().await?;
+            self.directory.reload(&self.db, &self.master).await?;
+            self.known_tokens.clear();
+            self.narinfos.clear();
+        }
+        Ok(())
+    }
+
+    /// Per cache, what was asked of it in the last 30 days, what is not yet written included.
+    async fn traffic_30_days(&self) -> Result<HashMap<i64, Traffic>> {
+        let since = self.now().plus(-30 * Timestamp::DAY);
+        let mut traffic: HashMap<i64, Traffic> = self.db.traffic_since(since.0).await?.into_iter().collect();
+        for cache in self.directory.all() {
+            traffic.entry(cache.id).or_default().add(&cache.state.counters.pending());
+        }
+        Ok(traffic)
+    }
+
+    fn audit(&self, caller: &Caller, action: &'static str, object: &str, client: &Client) -> Audit {
+        self.audit_as(caller.label(), action, object, client)
+    }
+
+    fn audit_as(&self, actor: String, action: &'static str, object: &str, client: &Client) -> Audit {
+        Audit { at: self.now().0, actor, action, object: object.to_owned(), address: client.address.clone() }
+    }
+}

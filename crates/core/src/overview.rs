@@ -1,0 +1,65 @@
+//! The first page: what there is, what came lately, what needs attention.
+
+use crate::{Core, caller::Caller, error::Result};
+use iglu_api::{
+    Timestamp,
+    cache::Traffic,
+    overview::{Attention, Overview},
+};
+
+/// Below this share of free space the disk needs attention, in percent.
+const DISK_FREE_PERCENT: u64 = 10;
+/// Tokens that end within this time need attention, in milliseconds.
+const TOKEN_NOTICE: i64 = 7 * Timestamp::DAY;
+const RECENT: usize = 8;
+
+impl Core {
+    /// The overview of what the caller may see.
+    pub async fn overview(&self, caller: &Caller) -> Result<Overview> {
+        let caches = self.cache().list(caller).await?;
+        let mut traffic = Traffic::default();
+        let mut recent_pushes = Vec::new();
+        for cache in &caches {
+            traffic.add(&cache.traffic);
+            if let Some(entry) = self.directory.get(cache.name.as_str()) {
+                recent_pushes.extend(self.db.recent_pushes(&cache.name, entry.id, RECENT as i64).await?);
+            }
+        }
+        recent_pushes.sort_by_key(|push| std::cmp::Reverse(push.path.pushed_at));
+        recent_pushes.truncate(RECENT);
+        Ok(Overview {
+            path_count: caches.iter().map(|cache| cache.path_count).sum(),
+            stored_bytes: self.db.stored_bytes().await?,
+            attention: self.attention(caller).await?,
+            caches,
+            traffic,
+            recent_pushes,
+        })
+    }
+
+    async fn attention(&self, caller: &Caller) -> Result<Vec<Attention>> {
+        let mut attention = Vec::new();
+        let space = self.blob.space()?;
+        if space.free.saturating_mul(100) < space.total.saturating_mul(DISK_FREE_PERCENT) {
+            attention.push(Attention::DiskFull { free_bytes: space.free, total_bytes: space.total });
+        }
+        let now = self.now();
+        if caller.me().is_some() {
+            for token in self.token().list(caller).await? {
+                if let Some(at) = token.expires_at
+                    && token.revoked_at.is_none()
+                    && at > now
+                    && at < now.plus(TOKEN_NOTICE)
+                {
+                    attention.push(Attention::TokenExpires { name: token.name, at });
+                }
+            }
+        }
+        for (cache_id, count) in self.db.held_counts().await? {
+            if let Some(cache) = self.directory.get_by_id(cache_id).filter(|cache| caller.permission(cache).is_some()) {
+                attention.push(Attention::HeldPaths { cache: cache.name.clone(), count: count.unsigned_abs() });
+            }
+        }
+        Ok(attention)
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading store paths: narinfos from memory or one SELECT, what is missing, lists.
+
+use crate::{
+    Core,
+    caller::{Caller, Discretion},
+    db::NarinfoRow,
+    directory::Cache,
+    error::{Error, Result},
+};
+use bytes::Bytes;
+use iglu_api::{
+    cache::Permission,
+    path::{PathPage, PathQuery},
+};
+use nix_compat::{
+    compression::Compression,
+    content_address::ContentAddress,
+    narinfo::NarInfo,
+    nixhash::Sha256,
+    signing::Signature,
+    store_path::{StorePath, StorePathHash},
+};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+};
+
+/// A narinfo as it goes over the wire.
+#[derive(Debug)]
+pub struct RenderedNarinfo {
+    pub text: Bytes,
+    /// With its quotes; made from the text, so that it survives restarts.
+    pub etag: Bytes,
+}
+
+type Key = (i64, StorePathHash);
+
+#[derive(Clone)]
+struct Weigh;
+
+impl quick_cache::Weighter<Key, Option<Arc<RenderedNarinfo>>> for Weigh {
+    fn weight(&self, _: &Key, narinfo: &Option<Arc<RenderedNarinfo>>) -> u64 {
+        // Key, pointers and counters of an entry, beside the text.
+        128 + narinfo.as_ref().map_or(0, |narinfo| narinfo.text.len() as u64 + 64)
+    }
+}
+
+/// Rendered narinfos, and hashes known to be absent, bounded in bytes.
+pub(crate) struct NarinfoMemory(quick_cache::sync::Cache<Key, Option<Arc<RenderedNarinfo>>, Weigh>);
+
+impl NarinfoMemory {
+    pub fn new(bytes: u64) -> NarinfoMemory {
+        NarinfoMemory(quick_cache::sync::Cache::with_weighter(usize::try_from(bytes / 700).unwrap_or(1), bytes, Weigh))
+    }
+
+    /// Forgets what a commit changed. The epoch goes up first: a reader that asked the database before the commit sees
+    /// that it did, and takes back what it put here.
+    pub fn forget(&self, cache: &Cache, hashes: &[StorePathHash]) {
+        cache.state.epoch.fetch_add(1, Ordering::SeqCst);
+        for hash in hashes {
+            self.0.remove(&(cache.id, *hash));
+        }
+    }
+
+    /// Forgets everything, after a change that another process made.
+    pub fn clear(&self) {
+        self.0.clear();
+    }
+}
+
+/// The methods of the noun.
+pub struct Paths<'a>(pub(crate) &'a Core);
+
+impl Paths<'_> {
+    /// The narinfo from memory, where memory knows: the outer `None` means that the database must be asked. Takes a
+    /// microsecond and never waits.
+    pub fn narinfo_remembered(&self, cache: &Cache, hash: StorePathHash) -> Option<Option<Arc<RenderedNarinfo>>> {
+        let remembered = self.0.narinfos.0.get(&(cache.id, hash))?;
+        count_lookup(cache, remembered.is_some());
+        Some(remembered)
+    }
+
+    /// The narinfo of a visible path. The caller's right was checked when it opened the cache.
+    pub async fn narinfo(&self, cache: &Cache, hash: StorePathHash) -> Result<Option<Arc<RenderedNarinfo>>> {
+        if let Some(remembered) = self.narinfo_remembered(cache, hash) {
+            return Ok(remembered);
+        }
+        let epoch = cache.state.epoch.load(Ordering::SeqCst);
+        let found = match self.0.db.narinfo_get(cache.id, &hash.to_string()).await? {
+            Some(row) => Some(Arc::new(render(row)?)),
+            None => None,
+        };
+        let key = (cache.id, hash);
+        self.0.narinfos.0.insert(key, found.clone());
+        if cache.state.epoch.load(Ordering::SeqCst) != epoch {
+            self.0.narinfos.0.remove(&key);
+        }
+        count_lookup(cache, found.is_some());
+        Ok(found)
+    }
+
+    /// Whether the narinfo can be pulled; what clients ask before a push, and not counted as a lookup.
+    pub async fn exists(&self, cache: &Cache, hash: StorePathHash) -> Result<bool> {
+        Ok(self.0.db.narinfo_get(cache.id, &hash.to_string()).await?.is_some())
+    }
+
+    /// The `.ls` document of a visible path.
+    pub async fn listing(&self, cache: &Cache, hash: StorePathHash) -> Result<Option<Bytes>> {
+        let Some(compressed) = self.0.db.listing_get(cache.id, &hash.to_string()).await? else { return Ok(None) };
+        let mut json = Vec::new();
+        let mut decoder = async_compression::tokio::bufread::ZstdDecoder::new(compressed.as_slice());
+        let unpacked = tokio::io::AsyncReadExt::read_to_end(&mut decoder, &mut json).await;
+        unpacked.map_err(|error| Error::internal(format!("listing of {hash} in the database: {error}")))?;
+        Ok(Some(json.into()))
+    }
+
+    /// Which of `hashes` the cache does not have, each once, in the order asked. A held path is not missing: its bytes are
+    /// here. What is no hash is missing.
+    pub async fn missing(&self, cache: &Cache, hashes: &[&str]) -> Result<Vec<String>> {
+        /// Hashes looked up at a time.
+        const AT_ONCE: usize = 4096;
+        let mut missing = Vec::new();
+        let mut seen = HashSet::with_capacity(hashes.len());
+        for some in hashes.chunks(AT_ONCE) {
+            let asked: Vec<&str> = some.iter().copied().filter(|hash| seen.insert(*hash)).collect();
+            let valid = asked.iter().filter(|hash| StorePathHash::parse(hash).is_ok()).map(|hash| (*hash).to_owned());
+            let present = self.0.db.paths_present(cache.id, &valid.collect::<Vec<_>>(), false).await?;
+            missing.extend(asked.into_iter().filter(|hash| !present.contains(*hash)).map(str::to_owned));
+        }
+        Ok(missing)
+    }
+
+    /// One page of the cache's paths.
+    pub async fn list(&self, caller: &Caller, cache: &str, query: &PathQuery) -> Result<PathPage> {
+        let cache = self.0.cache().open(caller, cache, Permission::Pull, Discretion::Hide).await?;
+        if query.search.len() > 300 {
+            return Err(Error::invalid("search", "a search has at most 300 bytes"));
+        }
+        let mut rows = self.0.db.path_list(cache.id, query).await?;
+        let has_next = rows.len() > PathPage::ROWS as usize;
+        rows.truncate(PathPage::ROWS as usize);
+        let path_count = cache.path_count();
+        Ok(PathPage { rows, page: query.page, has_next, path_count })
+    }
+}
+
+fn count_lookup(cache: &Cache, hit: bool) {
+    let counters = &cache.state.counters;
+    if hit { counters.narinfo_hits.add(1) } else { counters.narinfo_misses.add(1) }
+}
+
+fn render(row: NarinfoRow) -> Result<RenderedNarinfo> {
+    let broken = |what: &str| Error::internal(format!("store path {}-{} in the database: {what}", row.hash, row.name));
+    let digest = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map(Sha256::from_bytes).map_err(|_| broken("a hash"));
+    let compression = Compression::parse(&row.compression).map_err(|_| broken("its compression"))?;
+    let file_hash = digest(&row.file_hash)?;
+    let mut narinfo = NarInfo::new(
+        StorePath::parse(&format!("{}-{}", row.hash, row.name)).map_err(|_| broken("its name"))?,
+        nar_url(&file_hash, compression),
+        compression,
+        digest(&row.nar_hash)?,
+        row.nar_size.unsigned_abs(),
+    );
+    narinfo.file_hash = Some(file_hash);
+    narinfo.file_size = Some(row.file_size.unsigned_abs());
+    let references = row.refs.split(' ').filter(|name| !name.is_empty()).map(StorePath::parse);
+    narinfo.references = references.collect::<Result<_, _>>().map_err(|_| broken("a reference"))?;
+    narinfo.deriver = match &row.deriver {
+        Some(deriver) => Some(StorePath::parse(deriver).map_err(|_| broken("its deriver"))?),
+        None => None,
+    };
+    narinfo.ca = match &row.ca {
+        Some(ca) => Some(ContentAddress::parse(ca).map_err(|_| broken("its content address"))?),
+        None => None,
+    };
+    let signatures = row.signatures.lines().map(Signature::parse);
+    narinfo.signatures = signatures.collect::<Result<_, _>>().map_err(|_| broken("a signature"))?;
+    let text = narinfo.to_text();
+    let etag = format!("\"{}\"", &blake3::hash(text.as_bytes()).to_hex()[..32]);
+    Ok(RenderedNarinfo { text: text.into(), etag: etag.into() })
+}
+
+/// The relative URL of a NAR file; the extension is for people, `Compression` is what clients obey.
+pub(crate) fn nar_url(file_hash: &Sha256, compression: Compression) -> String {
+    format!("nar/{}.nar{}", file_hash.to_nix32(), compression.extension())
+}

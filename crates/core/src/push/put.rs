@@ -1,0 +1,145 @@
+//! Pushing with plain `nix copy`: the NAR file is put by name, then the narinfo that names it. The file stays unseen until a
+//! narinfo is found to be true of it.
+
+use super::{Claim, Publish, Published, Pushes, pushed_by, verify::Found};
+use crate::{caller::Caller, directory::Cache, error::Result};
+use bytes::Bytes;
+use futures_util::Stream;
+use nix_compat::{
+    narinfo::{NarInfo, is_relative_nar_url},
+    nixhash::Sha256,
+    store_path::StorePathHash,
+};
+
+/// The name of a NAR file below `nar/`: `<52 nix32 digits>.nar`, perhaps with an extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NarFileName {
+    /// SHA-256 of the file's bytes.
+    pub file_hash: Sha256,
+}
+
+impl NarFileName {
+    pub fn parse(name: &str) -> Option<NarFileName> {
+        let (hash, rest) = name.split_at_checked(52)?;
+        let extension = rest.strip_prefix(".nar")?;
+        let plain = |extension: &str| {
+            (1..=8).contains(&extension.len()) && extension.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9'))
+        };
+        let well_formed = extension.is_empty() || extension.strip_prefix('.').is_some_and(plain);
+        Some(NarFileName { file_hash: Sha256::parse_nix32(hash).ok().filter(|_| well_formed)? })
+    }
+}
+
+impl Pushes<'_> {
+    /// Whether a pusher may leave out this NAR file. A yes is a promise: what is not published yet is kept longer.
+    pub async fn nar_head(&self, cache: &Cache, name: NarFileName) -> Result<bool> {
+        let core = self.0;
+        let file_hash = name.file_hash.as_bytes();
+        if let Some(size) = core.db.put_nar_get(cache.id, file_hash).await? {
+            if core.blob.nar_open(&name.file_hash, size.unsigned_abs())?.is_some() {
+                core.db.put_nar_put(cache.id, file_hash, size, core.now().0).await?;
+                return Ok(true);
+            }
+            return Ok(false);
+        }
+        Ok(core.fetch().nar(cache, &name.file_hash).await?.is_some())
+    }
+
+    /// Takes a NAR file. The bytes must hash to the name; putting the same again is fine.
+    pub async fn nar_put<S>(&self, cache: &Cache, name: NarFileName, body: S) -> Result<()>
+    where
+        S: Stream<Item = Result<Bytes>> + Unpin,
+    {
+        let core = self.0;
+        let received = core.blob.put_receive::<_, sha2::Sha256>(body, core.limits.nar_file_bytes).await?;
+        let scratch = crate::blob::Scratch::new(received.path.clone());
+        core.totals.push_bytes.add(received.size);
+        let found = Sha256::from_bytes(sha2::Digest::finalize(received.digest).into());
+        if found != name.file_hash {
+            return Err(self.refused(format!(
+                "file hash of nar/{}.nar is {}: the bytes are not what the name says",
+                name.file_hash.to_nix32(),
+                found.to_nix32()
+            )));
+        }
+        let (blob, file_hash, path) = (core.blob.clone(), name.file_hash, received.path);
+        tokio::task::spawn_blocking(move || blob.nar_publish(&path, &file_hash)).await??;
+        scratch.keep();
+        core.db.put_nar_put(cache.id, name.file_hash.as_bytes(), super::signed(received.size), core.now().0).await
+    }
+
+    /// Publishes the path that a narinfo describes, or adds its signatures to the path that is there.
+    pub async fn narinfo_put(
+        &self,
+        caller: &Caller,
+        cache: &Cache,
+        hash: StorePathHash,
+        text: &[u8],
+    ) -> Result<Published> {
+        let core = self.0;
+        let narinfo = NarInfo::parse(text).map_err(|error| self.refused(format!("narinfo: {error}")))?;
+        let path = narinfo.store_path.clone();
+        if path.hash() != hash {
+            return Err(self.refused(format!("narinfo of {path} was put under the name {hash}.narinfo")));
+        }
+        if !is_relative_nar_url(&narinfo.url) {
+            return Err(self.refused(format!("narinfo of {path}: its URL is not nar/<file>")));
+        }
+        let name = narinfo.url.strip_prefix("nar/").and_then(NarFileName::parse);
+        let name = name.ok_or_else(|| {
+            self.refused(format!("narinfo of {path}: its URL is not nar/<SHA-256 of the file in nix32>.nar[.ext]"))
+        })?;
+        if let Some(claimed) = narinfo.file_hash.filter(|claimed| *claimed != name.file_hash) {
+            return Err(self.refused(format!("file hash of {path} is {}, not {claimed} as announced", name.file_hash)));
+        }
+        let claim = Claim {
+            store_path: narinfo.store_path,
+            nar_hash: narinfo.nar_hash,
+            nar_size: narinfo.nar_size,
+            file_hash: Some(name.file_hash),
+            file_size: narinfo.file_size,
+            compression: narinfo.compression,
+            references: narinfo.references,
+            deriver: narinfo.deriver,
+            ca: narinfo.ca,
+            signatures: narinfo.signatures,
+        };
+        let by = pushed_by(caller);
+        let present = core.db.paths_present(cache.id, &[hash.to_string()], false).await?;
+        if !present.is_empty() {
+            // Nothing to verify: the commit only adds signatures, and only where NAR hash and references are the same.
+            let found = Found { file_hash: name.file_hash, file_size: 0, listing: None };
+            return self
+                .publish(&Publish { cache, claim: &claim, found: &found, pushed_by: &by, upload_id: None, hold: false })
+                .await;
+        }
+        if !self.nar_head(cache, name).await? {
+            return Err(self.refused(format!(
+                "NAR file {} of {path} is not in cache \"{}\"; push again with --refresh",
+                narinfo.url, cache.name
+            )));
+        }
+        let found = self.verify(&claim, vec![core.blob.nar_file(&name.file_hash)], None).await?;
+        core.db.put_nar_verified(cache.id, name.file_hash.as_bytes(), claim.compression.as_str()).await?;
+        self.publish(&Publish { cache, claim: &claim, found: &found, pushed_by: &by, upload_id: None, hold: false })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nar_file_names() {
+        let hash = "1b8m03r63zqhnjf7l5wnldhh7c134ap5vpj0850ymkq1iyzicy5s";
+        for good in [".nar", ".nar.xz", ".nar.zst", ".nar.lzip"] {
+            assert!(NarFileName::parse(&format!("{hash}{good}")).is_some(), "{good}");
+        }
+        for bad in ["", ".narx", ".nar.", ".nar.XZ", ".nar.xz.gz", ".nar/../x", ".nar.123456789"] {
+            assert!(NarFileName::parse(&format!("{hash}{bad}")).is_none(), "{bad}");
+        }
+        assert!(NarFileName::parse("short.nar").is_none());
+        assert!(NarFileName::parse(&format!("é{}.nar", &hash[1..])).is_none());
+    }
+}

@@ -1,0 +1,13 @@
+//! Tests of the formats against published vectors, the rules of clients, and other implementations.
+
+#![allow(clippy::unwrap_used)]
+
+mod differential;
+mod inspection;
+mod malformed_nars;
+mod narinfos;
+mod round_trips;
+mod scanning;
+mod store_paths;
+mod tree;
+mod vectors;

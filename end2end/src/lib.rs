@@ -1,0 +1,13 @@
+//! What the tests against the running server share: client emulators, the real Nix, and the server's own process.
+//! Nothing here is part of the product; everything here may start processes and write below temporary folders.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cachix;
+pub mod digest;
+pub mod http;
+pub mod nar;
+pub mod nix;
+pub mod put;
+pub mod refusal;
+pub mod server;

@@ -1,0 +1,308 @@
+//! The real server as a child process with a data folder of its own; owns both and takes them down when dropped.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use crate::cachix::{Client, Profile};
+use crate::http::Http;
+use crate::put::Putter;
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Read.
+    Pull,
+    /// Read and upload.
+    Push,
+    /// Everything.
+    Admin,
+}
+
+impl Scope {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What `iglu admin cache show` prints.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CacheShown {
+    /// The cache's name.
+    pub name: String,
+    /// The substituter URL.
+    pub uri: String,
+    /// `NAME:BASE64` each.
+    pub public_keys: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct TokenMade {
+    token: String,
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    cache_domain: Option<String>,
+}
+
+impl Setup {
+    /// Gives each cache a host name of its own: a label before this domain.
+    pub fn with_cache_domain(mut self, domain: &str) -> Self {
+        self.cache_domain = Some(domain.to_owned());
+        self
+    }
+
+    /// Starts the server on free ports with an empty data folder, and waits until it is ready.
+    pub async fn start(self) -> anyhow::Result<Server> {
+        let folder = tempfile::Builder::new().prefix("iglu-data-").tempdir()?;
+        let mut server = Server {
+            port: free_port()?,
+            ops_port: free_port()?,
+            setup: self,
+            folder: Some(folder),
+            child: None,
+            http: Http::new(),
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+}
+
+/// A server and its data folder.
+#[derive(Debug)]
+pub struct Server {
+    setup: Setup,
+    port: u16,
+    ops_port: u16,
+    folder: Option<TempDir>,
+    child: Option<Child>,
+    http: Http,
+}
+
+impl Server {
+    /// A server as `iglu serve` starts it.
+    pub async fn start() -> anyhow::Result<Self> {
+        Setup::default().start().await
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The listener with `/live`, `/ready` and `/metrics`.
+    pub fn ops_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ops_port)
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        self.folder.as_ref().map_or(Path::new("/nonexistent"), TempDir::path)
+    }
+
+    /// Connections shared by the tests of this server.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// An emulated cachix client of this server.
+    pub fn cachix(&self, token: Option<&str>) -> Client {
+        Client::new(Profile::v1_11_1().without_path_repeats(), &self.url(), token)
+    }
+
+    /// Pushes by PUT to a cache of this server.
+    pub fn putter(&self, cache: &str, token: &str) -> Putter {
+        Putter::new(&format!("{}/{cache}", self.url()), token)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        Ok(self.child.as_ref().context("the server is not running")?.id())
+    }
+
+    /// Starts again over the same data, on the same ports, after [`Server::kill`].
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.data().join("test.log"))?;
+        let mut command = Command::new(binary()?);
+        command
+            .arg("serve")
+            .args(["--listen", &self.address(), "--ops-listen", &format!("127.0.0.1:{}", self.ops_port)])
+            .args(self.settings())
+            .current_dir(self.data())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.child = Some(command.spawn().with_context(|| format!("{command:?}"))?);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let ready = format!("{}/ready", self.ops_url());
+        loop {
+            if self.http.get(&ready).await.is_ok_and(|reply| reply.status == 200) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                bail!("iglu serve ended at once: {status}\n{}", self.log_end());
+            }
+            if Instant::now() > deadline {
+                bail!("iglu serve is not ready after 30 s\n{}", self.log_end());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// `kill -9`: the server learns nothing of it.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// What server and command line must agree on: the data, and the address that names and URLs are made from.
+    fn settings(&self) -> Vec<OsString> {
+        let mut settings: Vec<OsString> = vec!["--data".into(), self.data().into()];
+        settings.extend(["--public-url".into(), self.url().into()]);
+        settings.extend(self.setup.cache_domain.iter().flat_map(|domain| ["--cache-domain".into(), domain.into()]));
+        settings
+    }
+
+    /// Runs `iglu admin` over the server's data, and gives its output; fails with what it said.
+    pub fn admin(&self, args: &[&str], stdin: &str) -> anyhow::Result<String> {
+        let mut command = Command::new(binary()?);
+        command.arg("admin").args(args).arg("--json").args(self.settings());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
+        child.stdin.take().context("no pipe")?.write_all(stdin.as_bytes())?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("iglu admin {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Makes a cache and gives its record.
+    pub fn cache(&self, name: &str, private: bool) -> anyhow::Result<CacheShown> {
+        let mut args = vec!["cache", "create", name];
+        args.extend(private.then_some("--private"));
+        self.admin(&args, "")?;
+        self.cache_show(name)
+    }
+
+    /// `admin cache show`.
+    pub fn cache_show(&self, name: &str) -> anyhow::Result<CacheShown> {
+        let text = self.admin(&["cache", "show", name], "")?;
+        serde_json::from_str(&text).with_context(|| format!("cache show printed {text:?}"))
+    }
+
+    /// Makes a token for one cache.
+    pub fn token(&self, cache: &str, scope: Scope) -> anyhow::Result<String> {
+        self.token_named(&format!("{cache}-{}", scope.text()), Some(cache), scope, None)
+    }
+
+    /// Makes a token for one cache or all, with an expiry like `90d` or none.
+    pub fn token_named(
+        &self,
+        name: &str,
+        cache: Option<&str>,
+        scope: Scope,
+        expires: Option<&str>,
+    ) -> anyhow::Result<String> {
+        let mut args = vec!["token", "create", name, "--scope", scope.text()];
+        match cache {
+            Some(cache) => args.extend(["--cache", cache]),
+            None => args.push("--all-caches"),
+        }
+        args.extend(expires.iter().flat_map(|expires| ["--expires", expires]));
+        let text = self.admin(&args, "")?;
+        let made: TokenMade = serde_json::from_str(&text).with_context(|| format!("token create printed {text:?}"))?;
+        Ok(made.token)
+    }
+
+    /// The most memory the server ever had resident, in bytes.
+    pub fn peak_rss(&self) -> anyhow::Result<u64> {
+        status_bytes(self.pid()?, "VmHWM")
+    }
+
+    /// The memory the server has resident now, in bytes.
+    pub fn rss(&self) -> anyhow::Result<u64> {
+        status_bytes(self.pid()?, "VmRSS")
+    }
+
+    /// All that the server has printed so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data().join("test.log")).unwrap_or_default()
+    }
+
+    fn log_end(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// Size in bytes of everything in the data folder.
+    pub fn data_size(&self) -> u64 {
+        fn size(folder: &Path) -> u64 {
+            let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+            let one = |entry: std::fs::DirEntry| match entry.metadata() {
+                Ok(meta) if meta.is_dir() => size(&entry.path()),
+                Ok(meta) => meta.len(),
+                Err(_) => 0,
+            };
+            entries.flatten().map(one).sum()
+        }
+        size(self.data())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log ends with:\n{}", self.log_end());
+        }
+    }
+}
+
+/// The program under test: `IGLU_BIN`, or what `cargo build -p iglu-server` leaves.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    if let Some(path) = std::env::var_os("IGLU_BIN") {
+        return Ok(path.into());
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
+    let path = workspace.join(target).join("debug/iglu");
+    if !path.exists() {
+        bail!("{} is not there: run cargo build -p iglu-server, or set IGLU_BIN", path.display());
+    }
+    Ok(path)
+}
+
+/// A port nobody listens on at this moment.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn status_bytes(pid: u32, field: &str) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kibibytes: u64 = line.context("no such field")?.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes * 1024)
+}

@@ -1,0 +1,200 @@
+//! `iglu admin`: what scripts need without a browser. It opens the same database that a running server uses; the server takes
+//! changes over within a second.
+
+use crate::{boot, config::StoreSettings};
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use iglu_api::{
+    CacheName, Timestamp, UserName,
+    cache::{CacheCreate, Permission, PreferredCompression, Visibility},
+    token::TokenCreate,
+};
+use iglu_core::{Caller, Core};
+use serde_json::{Value, json};
+use std::io::Read;
+
+#[derive(Subcommand)]
+pub enum Admin {
+    /// People who log in
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Caches
+    #[command(subcommand)]
+    Cache(CacheCommand),
+    /// Tokens for clients and scripts
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Print a new one-time set-up link; earlier ones end
+    SetupLink(Output),
+}
+
+#[derive(Args)]
+pub struct Output {
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum UserCommand {
+    /// Make a user
+    Create {
+        name: UserName,
+        /// Read the password from standard input, to its end or the first line break
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        /// May change everything
+        #[arg(long)]
+        admin: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum CacheCommand {
+    /// Make a cache with a fresh signing key
+    Create {
+        name: CacheName,
+        /// Pulling needs a token
+        #[arg(long)]
+        private: bool,
+        /// Nix asks caches with a lower number first
+        #[arg(long, default_value_t = CacheCreate::DEFAULT_PRIORITY)]
+        priority: i32,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print name, URL and public keys
+    Show {
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        name: String,
+        /// The one cache that it opens
+        #[arg(long, required_unless_present = "all_caches", conflicts_with = "all_caches")]
+        cache: Option<CacheName>,
+        /// Opens every cache
+        #[arg(long)]
+        all_caches: bool,
+        /// The highest right; each includes the ones before it
+        #[arg(long)]
+        scope: Scope,
+        /// When it ends: a number with d, h or m, such as 90d
+        #[arg(long, value_parser = parse_span)]
+        expires: Option<i64>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Scope {
+    Pull,
+    Push,
+    Admin,
+}
+
+/// Milliseconds of `90d`, `12h` or `30m`.
+fn parse_span(text: &str) -> Result<i64, String> {
+    let wrong = || "write a number with d, h or m, such as 90d".to_owned();
+    let (number, unit) =
+        text.split_at(text.len().checked_sub(1).filter(|end| text.is_char_boundary(*end)).ok_or_else(wrong)?);
+    let unit = match unit {
+        "d" => Timestamp::DAY,
+        "h" => Timestamp::HOUR,
+        "m" => Timestamp::MINUTE,
+        _ => return Err(wrong()),
+    };
+    let number = number.parse::<u32>().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
+    Ok(i64::from(number) * unit)
+}
+
+pub async fn run(store: StoreSettings, command: Admin) -> anyhow::Result<()> {
+    let core = boot::open_core(&store, None).await?;
+    let done = perform(&core, command).await;
+    core.close().await?;
+    let (json, text) = done?;
+    println!("{}", json.map_or(text, |json| json.to_string()));
+    Ok(())
+}
+
+/// What to print: the JSON if it was asked for, and the words for people.
+async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Option<Value>, String)> {
+    let caller = Caller::Operator;
+    let wanted = |output: Output, value: Value| output.json.then_some(value);
+    match command {
+        Admin::User(UserCommand::Create { name, admin, output, .. }) => {
+            let mut password = String::new();
+            std::io::stdin().take(4096).read_to_string(&mut password).context("reading the password")?;
+            let password = password.lines().next().unwrap_or_default();
+            core.account().create(&caller, &name, password, admin).await?;
+            Ok((wanted(output, json!({ "name": name, "admin": admin })), format!("user {name} can log in")))
+        }
+        Admin::Cache(CacheCommand::Create { name, private, priority, output }) => {
+            let create = CacheCreate {
+                name: name.clone(),
+                visibility: if private { Visibility::Private } else { Visibility::Public },
+                priority,
+                compression: PreferredCompression::default(),
+            };
+            core.cache().create(&caller, &create).await?;
+            show_cache(core, name.as_str(), output).await
+        }
+        Admin::Cache(CacheCommand::Show { name, output }) => show_cache(core, &name, output).await,
+        Admin::Token(TokenCommand::Create { name, cache, scope, expires, output, .. }) => {
+            let create = TokenCreate {
+                name,
+                cache,
+                scope: match scope {
+                    Scope::Pull => Permission::Pull,
+                    Scope::Push => Permission::Push,
+                    Scope::Admin => Permission::Admin,
+                },
+                expires_at: expires.map(|span| core.now().plus(span)),
+            };
+            let created = core.token().create(&caller, &create).await?;
+            Ok((wanted(output, json!({ "token": created.token })), created.token))
+        }
+        Admin::SetupLink(output) => {
+            let link = core.setup().link_create().await?;
+            Ok((wanted(output, json!({ "link": link })), link))
+        }
+    }
+}
+
+async fn show_cache(core: &Core, name: &str, output: Output) -> anyhow::Result<(Option<Value>, String)> {
+    let cache = core.cache().get(&Caller::Operator, name).await?;
+    let json = json!({
+        "name": cache.summary.name,
+        "uri": cache.uri,
+        "public_keys": cache.public_keys,
+        "visibility": cache.summary.visibility,
+        "priority": cache.summary.priority,
+        "paths": cache.summary.path_count,
+        "bytes": cache.summary.stored_bytes,
+    });
+    let text = format!("{}\n{}\n{}", cache.summary.name, cache.uri, cache.public_keys.join("\n"));
+    Ok((output.json.then_some(json), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        assert_eq!(parse_span("90d"), Ok(90 * Timestamp::DAY));
+        assert_eq!(parse_span("12h"), Ok(12 * Timestamp::HOUR));
+        for wrong in ["", "d", "0d", "-1d", "90", "90x", "9é"] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

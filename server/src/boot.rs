@@ -1,0 +1,152 @@
+//! Builds the core and the listeners, runs the reconcilers, and ends in order: no new requests, those under way finish, what
+//! was counted is written.
+
+use crate::{
+    config::{LogFormat, ServeSettings, StoreSettings},
+    http::{Doors, ops},
+    metrics,
+    site::Site,
+};
+use anyhow::Context;
+use axum::{ServiceExt, serve::ListenerExt};
+use iglu_core::{Core, CoreConfig, Limits, clock::Clock, reconcile::Reconciler};
+use std::{
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch};
+use tracing_subscriber::EnvFilter;
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
+/// Memory for rendered narinfos, in bytes: about 90 000 of them.
+const NARINFO_MEMORY: u64 = 64 << 20;
+/// How long requests under way may take once the server was told to end.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Opens database and storage. `listen` is where the server is found if nobody says otherwise.
+pub async fn open_core(store: &StoreSettings, listen: Option<SocketAddr>) -> anyhow::Result<Core> {
+    let data = store.data();
+    std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
+    let config = CoreConfig {
+        database: store.location(),
+        storage: data.join("storage"),
+        master: store.master_key()?,
+        public_url: store.public_url.clone(),
+        listen_url: listen.map(|listen| format!("http://{listen}")),
+        cache_domain: store.cache_domain.clone(),
+        limits: Limits::default(),
+        narinfo_memory: NARINFO_MEMORY,
+        clock: Clock::default(),
+    };
+    Core::open(config).await.with_context(|| format!("opening the data in {}", data.display()))
+}
+
+pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result<()> {
+    start_log(&serve)?;
+    let recorder = metrics::install()?;
+    let bind = |name: &'static str, address: SocketAddr| async move {
+        TcpListener::bind(address).await.with_context(|| format!("{name} on {address}"))
+    };
+    let listener = bind("listening", serve.listen.unwrap_or(DEFAULT_LISTEN)).await?;
+    let ops_listener = bind("listening for metrics", serve.ops_listen.unwrap_or(DEFAULT_OPS_LISTEN)).await?;
+    let address = listener.local_addr()?;
+    let core = open_core(&store, Some(address)).await?;
+
+    let (stop, stopping) = watch::channel(false);
+    let ready = Arc::new(AtomicBool::new(false));
+    let site = Arc::new(Site::load()?);
+    let doors = Doors::new(core.clone(), site, stopping.clone());
+    // Small answers go out at once instead of waiting for more to send.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let main = axum::serve(listener, doors.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(wait_for(stopping.clone()));
+    let ops = axum::serve(ops_listener, ops::router(core.clone(), recorder, ready.clone()))
+        .with_graceful_shutdown(wait_for(stopping.clone()));
+    let main = tokio::spawn(main.into_future());
+    let ops = tokio::spawn(ops.into_future());
+    let reconcilers: Vec<_> =
+        Reconciler::ALL.into_iter().map(|one| tokio::spawn(reconcile(one, core.clone(), stopping.clone()))).collect();
+    ready.store(true, Ordering::Release);
+    greet(&core).await?;
+
+    asked_to_stop().await?;
+    tracing::info!("stopping: requests under way may finish");
+    ready.store(false, Ordering::Release);
+    stop.send_replace(true);
+    if tokio::time::timeout(DRAIN, main).await.is_err() {
+        tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time");
+    }
+    ops.abort();
+    for one in reconcilers {
+        let _ = one.await;
+    }
+    core.close().await?;
+    Ok(())
+}
+
+/// Runs one reconciler until the end. A failed run is logged and tried again at the next.
+async fn reconcile(one: Reconciler, core: Core, mut stopping: watch::Receiver<bool>) {
+    loop {
+        let started = std::time::Instant::now();
+        match one.tick(&core).await {
+            Ok(()) => metrics::reconciled(one, started.elapsed()),
+            Err(error) => {
+                metrics::reconcile_failed(one);
+                tracing::error!(error = %error, cause = ?std::error::Error::source(&error), work = one.name(), "background work failed");
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(one.period()) => {}
+            _ = stopping.changed() => return,
+        }
+    }
+}
+
+/// What a person who just started the server needs.
+async fn greet(core: &Core) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "Iglu is at {}", core.public_url())?;
+    if core.setup().is_needed().await? {
+        writeln!(
+            out,
+            "Set it up with this link, good once and for a day:\n\n    {}\n",
+            core.setup().link_create().await?
+        )?;
+    }
+    Ok(out.flush()?)
+}
+
+fn start_log(serve: &ServeSettings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(serve.log.as_deref().unwrap_or("info")).context("the log filter")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    match serve.log_format.unwrap_or_default() {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+async fn wait_for(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,288 @@
+//! The cachix API: JSON exact, success exactly 200, refusals one line of ASCII.
+
+use super::{
+    body, caller,
+    error::{PlainError, plain},
+};
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+    routing::{any, get, post},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use iglu_api::cache::{Permission, PreferredCompression};
+use iglu_core::{
+    Caller, Core, Discretion, Error,
+    push::{Claim, CompletedPart, UploadId},
+};
+use nix_compat::{
+    compression::Compression,
+    narinfo::UNKNOWN_DERIVER,
+    nixhash::Sha256,
+    store_path::{StorePath, StorePathHash},
+};
+use serde::{Deserialize, Serialize};
+
+/// Nearly two million hashes; a client before 1.7.5 asks for a whole closure at once.
+const LONGEST_QUERY: usize = 64 << 20;
+/// Narinfos with tens of thousands of references.
+const LONGEST_COMPLETE: usize = 16 << 20;
+const LONGEST_PART_REQUEST: usize = 4096;
+
+pub fn router(core: Core) -> Router {
+    Router::new()
+        .route("/api/v1/cache/{cache}", get(cache_get))
+        .route("/api/v1/cache/{cache}/narinfo", post(missing))
+        .route("/api/v1/cache/{cache}/multipart-nar", post(multipart_create))
+        .route("/api/v1/cache/{cache}/multipart-nar/{id}", post(part_url))
+        .route("/api/v1/cache/{cache}/multipart-nar/{id}/complete", post(complete))
+        .route("/api/v1/cache/{cache}/multipart-nar/{id}/abort", post(abort))
+        .route("/api/{*unknown}", any(unknown))
+        .with_state(core)
+}
+
+async fn unknown() -> Response {
+    plain(StatusCode::NOT_FOUND, "this server has no such API; pushing needs cachix 1.7 or newer")
+}
+
+/// A token that is no good is said to be so here even where anybody may read: its holder must learn it.
+async fn caller(core: &Core, headers: &HeaderMap) -> Result<Caller, Error> {
+    match caller::by_token(core, headers).await? {
+        Caller::Anonymous { problem: Some(problem) } => Err(Error::Unauthenticated(problem)),
+        caller => Ok(caller),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CacheRecord {
+    name: String,
+    uri: String,
+    is_public: bool,
+    public_signing_keys: Vec<String>,
+    github_username: &'static str,
+    permission: &'static str,
+    preferred_compression_method: &'static str,
+}
+
+async fn cache_get(
+    State(core): State<Core>,
+    Path(cache): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<CacheRecord>, PlainError> {
+    let caller = match caller(&core, &headers).await {
+        Ok(caller) => caller,
+        // Named with the cache, so that the client's user knows which of many it was.
+        Err(Error::Unauthenticated(problem)) => Caller::Anonymous { problem: Some(problem) },
+        Err(error) => return Err(error.into()),
+    };
+    if let Caller::Anonymous { problem: Some(problem) } = &caller {
+        let needs = format!("{problem}; cache \"{cache}\" needs a token with pull for it, or none where it is public");
+        return Err(Error::Unauthenticated(needs).into());
+    }
+    let cache = core.cache().get(&caller, &cache).await?;
+    Ok(Json(CacheRecord {
+        name: cache.summary.name.to_string(),
+        uri: cache.uri,
+        is_public: cache.summary.visibility.is_public(),
+        public_signing_keys: cache.public_keys,
+        github_username: "",
+        permission: match cache.permission {
+            Some(Permission::Admin) => "Admin",
+            Some(Permission::Push) => "Write",
+            _ => "Read",
+        },
+        preferred_compression_method: match cache.compression {
+            PreferredCompression::Zstd => "ZSTD",
+            PreferredCompression::Xz => "XZ",
+        },
+    }))
+}
+
+async fn missing(
+    State(core): State<Core>,
+    Path(cache): Path<String>,
+    request: Request<Body>,
+) -> Result<Json<Vec<String>>, PlainError> {
+    let (parts, body) = request.into_parts();
+    let caller = caller(&core, &parts.headers).await?;
+    let cache = core.cache().open(&caller, &cache, Permission::Pull, Discretion::Hide).await?;
+    let body = body::whole(body, LONGEST_QUERY).await?;
+    let hashes: Vec<&str> = serde_json::from_slice(&body)
+        .map_err(|error| Error::invalid("", format!("the body is not a JSON array of store path hashes: {error}")))?;
+    Ok(Json(core.path().missing(&cache, &hashes).await?))
+}
+
+#[derive(Deserialize)]
+struct CreateQuery {
+    compression: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created {
+    nar_id: String,
+    upload_id: String,
+}
+
+async fn multipart_create(
+    State(core): State<Core>,
+    Path(cache): Path<String>,
+    Query(query): Query<CreateQuery>,
+    headers: HeaderMap,
+) -> Result<Json<Created>, PlainError> {
+    let caller = caller(&core, &headers).await?;
+    let compression = match query.compression.as_deref() {
+        None | Some("xz") => Compression::Xz,
+        Some("zst") => Compression::Zstd,
+        Some(other) => {
+            let message = format!("compression is xz or zst, not {}", other.escape_default());
+            return Err(Error::invalid("compression", message).into());
+        }
+    };
+    let id = core.push().multipart_create(&caller, &cache, compression).await?.to_string();
+    Ok(Json(Created { upload_id: id.clone(), nar_id: id }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PartQuery {
+    part_number: u32,
+}
+
+#[derive(Deserialize)]
+struct PartRequest {
+    #[serde(rename = "contentMD5")]
+    content_md5: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PartAnswer {
+    upload_url: String,
+}
+
+async fn part_url(
+    State(core): State<Core>,
+    Path((cache, id)): Path<(String, String)>,
+    Query(query): Query<PartQuery>,
+    request: Request<Body>,
+) -> Result<Json<PartAnswer>, PlainError> {
+    let (parts, body) = request.into_parts();
+    let caller = caller(&core, &parts.headers).await?;
+    let part: PartRequest = read_json(body, LONGEST_PART_REQUEST).await?;
+    let id = UploadId::parse(&id)?;
+    let url = core.push().part_url(&caller, &cache, id, query.part_number, &part.content_md5).await?;
+    Ok(Json(PartAnswer { upload_url: url.0 }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Complete {
+    /// `null` where a proxy took the ETags away.
+    parts: Option<Vec<Part>>,
+    nar_info_create: NarInfoCreate,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    #[serde(rename = "partNumber")]
+    number: u32,
+    #[serde(rename = "eTag")]
+    etag: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NarInfoCreate {
+    c_store_hash: String,
+    c_store_suffix: String,
+    c_nar_hash: String,
+    c_nar_size: u64,
+    c_file_hash: String,
+    c_file_size: u64,
+    c_references: Vec<String>,
+    c_deriver: String,
+    c_sig: Option<String>,
+}
+
+impl NarInfoCreate {
+    fn into_claim(self) -> Result<Claim, Error> {
+        let bad = |field: &'static str, why: &dyn std::fmt::Display| Error::invalid(field, format!("{field}: {why}"));
+        let hash = StorePathHash::parse(&self.c_store_hash).map_err(|error| bad("cStoreHash", &error))?;
+        let store_path = StorePath::new(hash, &self.c_store_suffix).map_err(|error| bad("cStoreSuffix", &error))?;
+        let mut references = Vec::with_capacity(self.c_references.len());
+        for reference in &self.c_references {
+            references.push(StorePath::parse(reference).map_err(|error| bad("cReferences", &error))?);
+        }
+        references.sort();
+        references.dedup();
+        let deriver = match self.c_deriver.as_str() {
+            "" | UNKNOWN_DERIVER => None,
+            deriver => Some(StorePath::parse(deriver).map_err(|error| bad("cDeriver", &error))?),
+        };
+        // Every cache is signed by the server, so that a client's signature changes nothing; but one that is none shows a
+        // broken client.
+        if let Some(signature) = &self.c_sig
+            && STANDARD.decode(signature).map(|bytes| bytes.len()) != Ok(64)
+        {
+            return Err(bad("cSig", &"a signature is 64 bytes as base64"));
+        }
+        if self.c_nar_size == 0 {
+            return Err(bad("cNarSize", &"a NAR is not empty"));
+        }
+        let file_hash = Sha256::parse_hex(&self.c_file_hash).or_else(|_| Sha256::parse(&self.c_file_hash));
+        Ok(Claim {
+            store_path,
+            nar_hash: Sha256::parse(&self.c_nar_hash).map_err(|error| bad("cNarHash", &error))?,
+            nar_size: self.c_nar_size,
+            file_hash: Some(file_hash.map_err(|error| bad("cFileHash", &error))?),
+            file_size: Some(self.c_file_size),
+            // Said when the upload was created.
+            compression: Compression::None,
+            references,
+            deriver,
+            ca: None,
+            signatures: Vec::new(),
+        })
+    }
+}
+
+async fn complete(
+    State(core): State<Core>,
+    Path((cache, id)): Path<(String, String)>,
+    request: Request<Body>,
+) -> Result<StatusCode, PlainError> {
+    let (head, body) = request.into_parts();
+    let caller = caller(&core, &head.headers).await?;
+    core.cache().open(&caller, &cache, Permission::Push, Discretion::Hide).await?;
+    let Complete { parts, nar_info_create } = read_json(body, LONGEST_COMPLETE).await?;
+    let parts = parts.map(|parts| {
+        parts.into_iter().map(|part| CompletedPart { number: part.number, etag: part.etag }).collect::<Vec<_>>()
+    });
+    core.push().complete(&caller, &cache, UploadId::parse(&id)?, parts, nar_info_create.into_claim()?).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn abort(
+    State(core): State<Core>,
+    Path((cache, id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, PlainError> {
+    let caller = caller(&core, &headers).await?;
+    match UploadId::parse(&id) {
+        Ok(id) => core.push().abort(&caller, &cache, id).await?,
+        // Unknown is fine, as long as the caller may ask.
+        Err(_) => core.cache().open(&caller, &cache, Permission::Push, Discretion::Hide).await.map(drop)?,
+    }
+    Ok(StatusCode::OK)
+}
+
+async fn read_json<T: for<'a> Deserialize<'a>>(body: Body, limit: usize) -> Result<T, Error> {
+    let body = body::whole(body, limit).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Error::invalid("", format!("the body is not the JSON expected: {error}")))
+}

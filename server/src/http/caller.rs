@@ -1,0 +1,114 @@
+//! From headers to the caller: a token as Bearer or as the password of Basic, whose user name means nothing; or the session
+//! cookie of a browser.
+
+use axum::http::{HeaderMap, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use iglu_app::calls::context::SESSION_COOKIE;
+use iglu_core::{Caller, Core, Result};
+
+/// Longer secrets are not ours, and not worth hashing.
+const LONGEST_SECRET: usize = 4096;
+
+/// What the Authorization header says.
+enum Shown {
+    Nothing,
+    Secret(String),
+    Unreadable,
+}
+
+fn shown(headers: &HeaderMap) -> Shown {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Shown::Nothing };
+    let Ok(value) = value.to_str() else { return Shown::Unreadable };
+    let value = value.trim();
+    if value.len() > LONGEST_SECRET {
+        return Shown::Unreadable;
+    }
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    let secret = if scheme.eq_ignore_ascii_case("bearer") {
+        rest.trim().to_owned()
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        let Some(pair) = STANDARD.decode(rest.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok()) else {
+            return Shown::Unreadable;
+        };
+        match pair.split_once(':') {
+            // Some tools put the token where the user name belongs.
+            Some((user, "")) => user.to_owned(),
+            Some((_, password)) => password.to_owned(),
+            None => return Shown::Unreadable,
+        }
+    } else {
+        return Shown::Unreadable;
+    };
+    if secret.is_empty() { Shown::Nothing } else { Shown::Secret(secret) }
+}
+
+/// Whether anything has to be looked up to know the caller.
+pub fn is_anonymous(headers: &HeaderMap) -> bool {
+    !headers.contains_key(header::AUTHORIZATION)
+}
+
+/// The caller of a machine's door.
+pub async fn by_token(core: &Core, headers: &HeaderMap) -> Result<Caller> {
+    match shown(headers) {
+        Shown::Nothing => Ok(Caller::ANONYMOUS),
+        Shown::Secret(secret) => core.token().caller(&secret).await,
+        Shown::Unreadable => Ok(Caller::Anonymous {
+            problem: Some("the Authorization header is neither Bearer nor Basic with a token".to_owned()),
+        }),
+    }
+}
+
+/// The caller of a page: the cookie, or a token for scripts.
+pub async fn by_session(core: &Core, headers: &HeaderMap) -> Result<Caller> {
+    match cookie(headers, SESSION_COOKIE) {
+        Some(session) if session.len() <= LONGEST_SECRET => core.account().caller_by_session(&session).await,
+        _ => by_token(core, headers).await,
+    }
+}
+
+/// The value of a cookie.
+pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    cookies.flat_map(|line| line.split(';')).find_map(|pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        (key == name && !value.is_empty()).then(|| value.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(value: &str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+        match shown(&headers) {
+            Shown::Nothing => None,
+            Shown::Secret(secret) => Some(secret),
+            Shown::Unreadable => Some("unreadable".to_owned()),
+        }
+    }
+
+    #[test]
+    fn reads_what_clients_send() {
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+        assert_eq!(secret("Bearer"), None);
+        assert_eq!(secret("Bearer  "), None);
+        assert_eq!(secret("bearer tok"), Some("tok".to_owned()));
+        assert_eq!(secret(&basic(":tok")), Some("tok".to_owned()));
+        assert_eq!(secret(&basic("anyone:tok:with:colons")), Some("tok:with:colons".to_owned()));
+        assert_eq!(secret(&basic("tok:")), Some("tok".to_owned()));
+        assert_eq!(secret(&basic(":")), None);
+        for odd in ["Digest x", "Basic !!", &basic("no colon")] {
+            assert_eq!(secret(odd), Some("unreadable".to_owned()), "{odd}");
+        }
+    }
+
+    #[test]
+    fn finds_a_cookie_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "a=1; iglu_session=abc; b=2".parse().unwrap());
+        assert_eq!(cookie(&headers, SESSION_COOKIE), Some("abc".to_owned()));
+        assert_eq!(cookie(&headers, "iglu"), None);
+    }
+}

@@ -1,0 +1,78 @@
+//! The only table from core's errors to status codes, and the reply of the doors for machines: one line of ASCII.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use iglu_core::Error;
+
+/// How long a client should wait when database or storage fail, in seconds.
+const RETRY_AFTER_TROUBLE: u64 = 5;
+
+pub fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::Invalid { .. } => StatusCode::BAD_REQUEST,
+        Error::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+        Error::Forbidden(_) => StatusCode::FORBIDDEN,
+        Error::NotFound(_) => StatusCode::NOT_FOUND,
+        Error::Conflict { .. } => StatusCode::CONFLICT,
+        Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Error::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Error::Interrupted(_) | Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// An error as a reply of one line.
+pub struct PlainError(pub Error);
+
+impl From<Error> for PlainError {
+    fn from(error: Error) -> PlainError {
+        PlainError(error)
+    }
+}
+
+impl IntoResponse for PlainError {
+    fn into_response(self) -> Response {
+        let PlainError(error) = self;
+        if matches!(error, Error::Unavailable { .. } | Error::Internal { .. }) {
+            tracing::error!(error = %error, cause = ?std::error::Error::source(&error), "a request failed");
+        }
+        let mut response = plain(status(&error), &error.to_string());
+        let headers = response.headers_mut();
+        match &error {
+            Error::Unauthenticated(_) => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"iglu\""));
+            }
+            Error::TooMany { retry_after_seconds, .. } => {
+                headers.insert(header::RETRY_AFTER, (*retry_after_seconds).into());
+            }
+            Error::Interrupted(_) => {
+                headers.insert(header::RETRY_AFTER, 1.into());
+            }
+            Error::Unavailable { .. } => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER_TROUBLE.into());
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// A reply of one line of printable ASCII: clients show it escaped, so anything else would be hard to read.
+pub fn plain(status: StatusCode, message: &str) -> Response {
+    let line: String = message.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+    let mut response = Response::new(Body::from(line));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The reply to a method that a door does not take.
+pub fn wrong_method(allowed: &'static str) -> Response {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &format!("this address takes {allowed} only"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}

@@ -1,0 +1,79 @@
+//! All doors, and the choice between them: the cache protocol first, since it is asked a thousand times as often as the
+//! rest; everything else by axum's router.
+
+mod body;
+mod cachix;
+mod caller;
+mod error;
+mod events;
+mod nar_body;
+mod nix;
+mod nix_put;
+pub mod ops;
+mod ui;
+mod upload;
+
+use crate::{metrics, site::Site};
+use axum::{Router, body::Body, extract::Request, response::Response};
+use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
+use iglu_core::Core;
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+use tokio::sync::watch;
+use tower::Service;
+
+/// What every door shares.
+#[derive(Clone)]
+pub struct Doors {
+    core: Core,
+    router: Router,
+}
+
+impl Doors {
+    pub fn new(core: Core, site: Arc<Site>, stopping: watch::Receiver<bool>) -> Doors {
+        let router = Router::new()
+            .merge(cachix::router(core.clone()))
+            .merge(upload::router(core.clone()))
+            .merge(events::router(core.clone(), stopping))
+            .merge(ui::router(core.clone(), site))
+            .layer(axum::middleware::from_fn(metrics::measure));
+        Doors { core, router }
+    }
+}
+
+impl Service<Request<Body>> for Doors {
+    type Response = Response;
+    type Error = Infallible;
+    /// A narinfo from memory needs no waiting and no allocation for a future.
+    type Future = Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Some(target) = nix::Target::of(&request, &self.core) else {
+            let mut router = self.router.clone();
+            return Either::Right(async move { Service::call(&mut router, request).await }.boxed());
+        };
+        let started = Instant::now();
+        let route = target.route();
+        if let Some(response) = nix::from_memory(&self.core, &target, &request) {
+            metrics::nix_request(route, response.status(), started);
+            return Either::Left(ready(Ok(response)));
+        }
+        let core = self.core.clone();
+        Either::Right(
+            async move {
+                let response = nix::answer(&core, target, request).await;
+                metrics::nix_request(route, response.status(), started);
+                Ok(response)
+            }
+            .boxed(),
+        )
+    }
+}

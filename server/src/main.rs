@@ -1,0 +1,72 @@
+//! Iglu: one program, its roles as subcommands.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod admin;
+mod boot;
+mod config;
+mod http;
+mod metrics;
+mod site;
+
+use clap::{Parser, Subcommand};
+use config::{ConfigFile, ServeSettings, StoreSettings};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A self-hosted Nix binary cache
+#[derive(Parser)]
+#[command(name = "iglu", version, about, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    store: StoreSettings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server: pages, caches, APIs
+    Serve(ServeSettings),
+    /// Make and show users, caches and tokens, beside a running or a stopped server
+    #[command(subcommand)]
+    Admin(admin::Admin),
+}
+
+fn main() -> std::process::ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("iglu: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { file, mut store, command } = cli;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Serve(mut serve) => {
+            file.fill(&mut store, &mut serve)?;
+            runtime.block_on(boot::serve(store, serve))
+        }
+        Command::Admin(admin) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(admin::run(store, admin))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,174 @@
+//! What Prometheus sees. The fast path counts into handles made once; the rest goes through the recorder; what core counts is
+//! read when somebody scrapes.
+
+use axum::{
+    extract::{MatchedPath, Request},
+    http::StatusCode,
+    middleware::Next,
+    response::Response,
+};
+use iglu_core::{Core, reconcile::Reconciler};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+/// Every metric: name, kind, what it says. A test compares it with what a scrape shows.
+const TABLE: &[(&str, Kind, &str)] = &[
+    ("iglu_build_info", Kind::Gauge, "Always 1; the label tells the version"),
+    ("iglu_http_requests_total", Kind::Counter, "HTTP requests by route pattern and status"),
+    ("iglu_http_request_seconds", Kind::Histogram, "Time from a request to the head of its answer, by route pattern"),
+    ("iglu_narinfo_hits_total", Kind::Counter, "Narinfo lookups that found a path, by cache"),
+    ("iglu_narinfo_misses_total", Kind::Counter, "Narinfo lookups that found nothing, by cache"),
+    ("iglu_nar_bytes_sent_total", Kind::Counter, "Bytes of NAR files sent, by cache"),
+    ("iglu_nar_requests_total", Kind::Counter, "NAR files asked for and found, by cache"),
+    ("iglu_pushed_paths_total", Kind::Counter, "Store paths pushed, by cache"),
+    ("iglu_push_bytes_received_total", Kind::Counter, "Bytes of NAR files received"),
+    ("iglu_verification_failures_total", Kind::Counter, "Pushes refused because the bytes were not what was claimed"),
+    ("iglu_uploads_open", Kind::Gauge, "Multipart uploads under way"),
+    ("iglu_cache_paths", Kind::Gauge, "Store paths, by cache"),
+    ("iglu_cache_bytes", Kind::Gauge, "Bytes of the NAR files of a cache's paths"),
+    ("iglu_storage_free_bytes", Kind::Gauge, "Free bytes of the storage's file system"),
+    ("iglu_storage_total_bytes", Kind::Gauge, "Bytes of the storage's file system"),
+    ("iglu_storage_seconds", Kind::Histogram, "Time of one storage operation, by operation"),
+    ("iglu_database_seconds", Kind::Histogram, "Time of one read or write transaction, by kind"),
+    ("iglu_reconcile_seconds", Kind::Histogram, "Time of one run of background work, by work"),
+    ("iglu_reconcile_failures_total", Kind::Counter, "Runs of background work that failed, by work"),
+    ("iglu_live_listeners", Kind::Gauge, "Open streams of live pages"),
+    ("iglu_cache_derivation_count", Kind::Gauge, "Store paths, by cache (name of the earlier Iglu)"),
+    ("iglu_cache_size", Kind::Gauge, "Bytes of a cache (name of the earlier Iglu)"),
+    ("iglu_cache_requests_total", Kind::Counter, "Narinfo and NAR requests, by cache (name of the earlier Iglu)"),
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Bounds in seconds, from a narinfo out of memory to a slow disk.
+const SECONDS: &[f64] = &[0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+pub fn install() -> anyhow::Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)
+        .map_err(|error| anyhow::anyhow!("installing the metrics recorder: {error}"))?;
+    for (name, kind, help) in TABLE {
+        match kind {
+            Kind::Counter => describe_counter!(*name, *help),
+            Kind::Gauge => describe_gauge!(*name, *help),
+            Kind::Histogram => describe_histogram!(*name, *help),
+        }
+    }
+    gauge!("iglu_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+/// The routes of the Nix door; their handles are made once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NixRoute {
+    CacheInfo,
+    Narinfo,
+    Nar,
+    Listing,
+    Absent,
+}
+
+impl NixRoute {
+    const ALL: [NixRoute; 5] =
+        [NixRoute::CacheInfo, NixRoute::Narinfo, NixRoute::Nar, NixRoute::Listing, NixRoute::Absent];
+
+    fn pattern(self) -> &'static str {
+        match self {
+            NixRoute::CacheInfo => "/{cache}/nix-cache-info",
+            NixRoute::Narinfo => "/{cache}/{hash}.narinfo",
+            NixRoute::Nar => "/{cache}/nar/{file}",
+            NixRoute::Listing => "/{cache}/{hash}.ls",
+            NixRoute::Absent => "/{cache}/{other}",
+        }
+    }
+}
+
+struct Handles {
+    seconds: Histogram,
+    ok: Counter,
+    missing: Counter,
+}
+
+static NIX: LazyLock<[Handles; 5]> = LazyLock::new(|| {
+    NixRoute::ALL.map(|route| Handles {
+        seconds: histogram!("iglu_http_request_seconds", "route" => route.pattern()),
+        ok: counter!("iglu_http_requests_total", "route" => route.pattern(), "status" => "200"),
+        missing: counter!("iglu_http_requests_total", "route" => route.pattern(), "status" => "404"),
+    })
+});
+
+pub fn nix_request(route: NixRoute, status: StatusCode, started: Instant) {
+    let handles = &NIX[route as usize];
+    match status {
+        StatusCode::OK => handles.ok.increment(1),
+        StatusCode::NOT_FOUND => handles.missing.increment(1),
+        other => {
+            let status = other.as_str().to_owned();
+            counter!("iglu_http_requests_total", "route" => route.pattern(), "status" => status).increment(1);
+        }
+    }
+    handles.seconds.record(started.elapsed());
+}
+
+/// Counts the requests of all other doors.
+pub async fn measure(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
+    histogram!("iglu_http_request_seconds", "route" => route.clone()).record(started.elapsed());
+    let status = response.status().as_str().to_owned();
+    counter!("iglu_http_requests_total", "route" => route, "status" => status).increment(1);
+    response
+}
+
+pub fn reconciled(work: Reconciler, took: Duration) {
+    histogram!("iglu_reconcile_seconds", "work" => work.name()).record(took);
+}
+
+pub fn reconcile_failed(work: Reconciler) {
+    counter!("iglu_reconcile_failures_total", "work" => work.name()).increment(1);
+}
+
+/// Takes over what core counts by itself.
+pub async fn collect(core: &Core) {
+    for cache in core.caches() {
+        let name = || cache.name.to_string();
+        let counters = cache.counters();
+        let (hits, misses) = (counters.narinfo_hits.get(), counters.narinfo_misses.get());
+        let nars = counters.nar_requests.get();
+        counter!("iglu_narinfo_hits_total", "cache" => name()).absolute(hits);
+        counter!("iglu_narinfo_misses_total", "cache" => name()).absolute(misses);
+        counter!("iglu_nar_requests_total", "cache" => name()).absolute(nars);
+        counter!("iglu_nar_bytes_sent_total", "cache" => name()).absolute(counters.nar_bytes.get());
+        counter!("iglu_pushed_paths_total", "cache" => name()).absolute(counters.pushed_paths.get());
+        counter!("iglu_cache_requests_total", "cache" => name()).absolute(hits + misses + nars);
+        // A gauge is a double: exact up to 8 PiB.
+        let (paths, bytes) = (cache.path_count() as f64, cache.stored_bytes() as f64);
+        gauge!("iglu_cache_paths", "cache" => name()).set(paths);
+        gauge!("iglu_cache_derivation_count", "cache" => name()).set(paths);
+        gauge!("iglu_cache_bytes", "cache" => name()).set(bytes);
+        gauge!("iglu_cache_size", "cache" => name()).set(bytes);
+    }
+    counter!("iglu_push_bytes_received_total").absolute(core.totals.push_bytes.get());
+    counter!("iglu_verification_failures_total").absolute(core.totals.verification_failures.get());
+    gauge!("iglu_live_listeners").set(core.events.listeners() as f64);
+    if let Ok(open) = core.push().open_count().await {
+        gauge!("iglu_uploads_open").set(open as f64);
+    }
+    if let Ok(space) = core.push().space() {
+        gauge!("iglu_storage_free_bytes").set(space.free as f64);
+        gauge!("iglu_storage_total_bytes").set(space.total as f64);
+    }
+}
