@@ -26,7 +26,7 @@ lint: setup-test
 
 ## Rebuilds and reloads on every change, on 127.0.0.1:8080 with its data in ./data
 dev: setup
-	cargo leptos watch
+	cargo leptos watch -- serve
 
 ## Iglu beside static nginx over the same files
 bench: build

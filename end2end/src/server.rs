@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -176,6 +177,18 @@ impl Server {
         Ok(())
     }
 
+    /// Waits until the server has ended by itself.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        let child = self.child.as_mut().context("the server is not running")?;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                return Ok(status);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// What server and command line must agree on: the data, and the address that names and URLs are made from.
     fn settings(&self) -> Vec<OsString> {
         let mut settings: Vec<OsString> = vec!["--data".into(), self.data().into()];
@@ -295,9 +308,19 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// A port nobody listens on at this moment.
+/// A port nobody listens on at this moment, below those that the system gives to outgoing connections, which tests
+/// running at the same time make by the thousand.
 fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..1000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (std::process::id().wrapping_mul(7_919).wrapping_add(step * 101)) % 20_000;
+        let port = u16::try_from(port)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port among a thousand")
 }
 
 fn status_bytes(pid: u32, field: &str) -> anyhow::Result<u64> {

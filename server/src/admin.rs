@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::io::Read;
 
 #[derive(Subcommand)]
-pub enum Admin {
+enum Admin {
     /// People who log in
     #[command(subcommand)]
     User(UserCommand),
@@ -25,18 +25,21 @@ pub enum Admin {
     #[command(subcommand)]
     Token(TokenCommand),
     /// Print a new one-time set-up link; earlier ones end
-    SetupLink(Output),
+    SetupLink,
 }
 
+/// `iglu admin …`
 #[derive(Args)]
-pub struct Output {
+pub struct AdminCommand {
+    #[command(subcommand)]
+    what: Admin,
     /// Print one line of JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
-pub enum UserCommand {
+enum UserCommand {
     /// Make a user
     Create {
         name: UserName,
@@ -46,13 +49,11 @@ pub enum UserCommand {
         /// May change everything
         #[arg(long)]
         admin: bool,
-        #[command(flatten)]
-        output: Output,
     },
 }
 
 #[derive(Subcommand)]
-pub enum CacheCommand {
+enum CacheCommand {
     /// Make a cache with a fresh signing key
     Create {
         name: CacheName,
@@ -62,19 +63,13 @@ pub enum CacheCommand {
         /// Nix asks caches with a lower number first
         #[arg(long, default_value_t = CacheCreate::DEFAULT_PRIORITY)]
         priority: i32,
-        #[command(flatten)]
-        output: Output,
     },
     /// Print name, URL and public keys
-    Show {
-        name: String,
-        #[command(flatten)]
-        output: Output,
-    },
+    Show { name: String },
 }
 
 #[derive(Subcommand)]
-pub enum TokenCommand {
+enum TokenCommand {
     /// Make a token and print it, this once
     Create {
         name: String,
@@ -87,58 +82,56 @@ pub enum TokenCommand {
         /// The highest right; each includes the ones before it
         #[arg(long)]
         scope: Scope,
-        /// When it ends: a number with d, h or m, such as 90d
+        /// When it ends: a number with d, h, m or s, such as 90d
         #[arg(long, value_parser = parse_span)]
         expires: Option<i64>,
-        #[command(flatten)]
-        output: Output,
     },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-pub enum Scope {
+enum Scope {
     Pull,
     Push,
     Admin,
 }
 
-/// Milliseconds of `90d`, `12h` or `30m`.
+/// Milliseconds of `90d`, `12h`, `30m` or `10s`.
 fn parse_span(text: &str) -> Result<i64, String> {
-    let wrong = || "write a number with d, h or m, such as 90d".to_owned();
+    let wrong = || "write a number with d, h, m or s, such as 90d".to_owned();
     let (number, unit) =
         text.split_at(text.len().checked_sub(1).filter(|end| text.is_char_boundary(*end)).ok_or_else(wrong)?);
     let unit = match unit {
         "d" => Timestamp::DAY,
         "h" => Timestamp::HOUR,
         "m" => Timestamp::MINUTE,
+        "s" => Timestamp::SECOND,
         _ => return Err(wrong()),
     };
     let number = number.parse::<u32>().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
     Ok(i64::from(number) * unit)
 }
 
-pub async fn run(store: StoreSettings, command: Admin) -> anyhow::Result<()> {
+pub async fn run(store: StoreSettings, command: AdminCommand) -> anyhow::Result<()> {
     let core = boot::open_core(&store, None).await?;
-    let done = perform(&core, command).await;
+    let done = perform(&core, command.what).await;
     core.close().await?;
     let (json, text) = done?;
-    println!("{}", json.map_or(text, |json| json.to_string()));
+    println!("{}", if command.json { json.to_string() } else { text });
     Ok(())
 }
 
-/// What to print: the JSON if it was asked for, and the words for people.
-async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Option<Value>, String)> {
+/// What to print, for programs and for people.
+async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)> {
     let caller = Caller::Operator;
-    let wanted = |output: Output, value: Value| output.json.then_some(value);
     match command {
-        Admin::User(UserCommand::Create { name, admin, output, .. }) => {
+        Admin::User(UserCommand::Create { name, admin, .. }) => {
             let mut password = String::new();
             std::io::stdin().take(4096).read_to_string(&mut password).context("reading the password")?;
             let password = password.lines().next().unwrap_or_default();
             core.account().create(&caller, &name, password, admin).await?;
-            Ok((wanted(output, json!({ "name": name, "admin": admin })), format!("user {name} can log in")))
+            Ok((json!({ "name": name, "admin": admin }), format!("user {name} can log in")))
         }
-        Admin::Cache(CacheCommand::Create { name, private, priority, output }) => {
+        Admin::Cache(CacheCommand::Create { name, private, priority }) => {
             let create = CacheCreate {
                 name: name.clone(),
                 visibility: if private { Visibility::Private } else { Visibility::Public },
@@ -146,10 +139,10 @@ async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Option<Value>, 
                 compression: PreferredCompression::default(),
             };
             core.cache().create(&caller, &create).await?;
-            show_cache(core, name.as_str(), output).await
+            show_cache(core, name.as_str()).await
         }
-        Admin::Cache(CacheCommand::Show { name, output }) => show_cache(core, &name, output).await,
-        Admin::Token(TokenCommand::Create { name, cache, scope, expires, output, .. }) => {
+        Admin::Cache(CacheCommand::Show { name }) => show_cache(core, &name).await,
+        Admin::Token(TokenCommand::Create { name, cache, scope, expires, .. }) => {
             let create = TokenCreate {
                 name,
                 cache,
@@ -161,16 +154,16 @@ async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Option<Value>, 
                 expires_at: expires.map(|span| core.now().plus(span)),
             };
             let created = core.token().create(&caller, &create).await?;
-            Ok((wanted(output, json!({ "token": created.token })), created.token))
+            Ok((json!({ "token": created.token }), created.token))
         }
-        Admin::SetupLink(output) => {
+        Admin::SetupLink => {
             let link = core.setup().link_create().await?;
-            Ok((wanted(output, json!({ "link": link })), link))
+            Ok((json!({ "link": link }), link))
         }
     }
 }
 
-async fn show_cache(core: &Core, name: &str, output: Output) -> anyhow::Result<(Option<Value>, String)> {
+async fn show_cache(core: &Core, name: &str) -> anyhow::Result<(Value, String)> {
     let cache = core.cache().get(&Caller::Operator, name).await?;
     let json = json!({
         "name": cache.summary.name,
@@ -182,7 +175,7 @@ async fn show_cache(core: &Core, name: &str, output: Output) -> anyhow::Result<(
         "bytes": cache.summary.stored_bytes,
     });
     let text = format!("{}\n{}\n{}", cache.summary.name, cache.uri, cache.public_keys.join("\n"));
-    Ok((output.json.then_some(json), text))
+    Ok((json, text))
 }
 
 #[cfg(test)]

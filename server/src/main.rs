@@ -31,8 +31,7 @@ enum Command {
     /// Run the server: pages, caches, APIs
     Serve(ServeSettings),
     /// Make and show users, caches and tokens, beside a running or a stopped server
-    #[command(subcommand)]
-    Admin(admin::Admin),
+    Admin(admin::AdminCommand),
 }
 
 fn main() -> std::process::ExitCode {

@@ -51,8 +51,21 @@ impl Site {
     }
 
     /// A file by its path in the site folder.
+    #[cfg(feature = "embed")]
     pub fn asset(&self, path: &str) -> Option<File> {
         self.files.get(path).cloned()
+    }
+
+    /// A file by its path in the site folder; read anew each time, since a development build of the style replaces it.
+    #[cfg(not(feature = "embed"))]
+    pub fn asset(&self, path: &str) -> Option<File> {
+        let known = self.files.get(path)?;
+        let bytes = std::fs::read(site_folder(&self.options).join(path)).ok()?;
+        if bytes == known.bytes {
+            Some(known.clone())
+        } else {
+            Some(File { bytes: bytes.into(), brotli: None, gzip: None, ..*known })
+        }
     }
 
     /// A file that is found at the root: favicon, fonts, robots.txt.
@@ -94,9 +107,15 @@ fn read_files(_: &LeptosOptions) -> anyhow::Result<BTreeMap<String, Bytes>> {
     Ok(files)
 }
 
+/// The workspace's folder for a development build, whatever folder it was started in.
+#[cfg(not(feature = "embed"))]
+fn site_folder(options: &LeptosOptions) -> std::path::PathBuf {
+    std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(&*options.site_root)
+}
+
 #[cfg(not(feature = "embed"))]
 fn read_files(options: &LeptosOptions) -> anyhow::Result<BTreeMap<String, Bytes>> {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     fn read(root: &Path, folder: &Path, files: &mut BTreeMap<String, Bytes>) -> std::io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
@@ -110,8 +129,7 @@ fn read_files(options: &LeptosOptions) -> anyhow::Result<BTreeMap<String, Bytes>
         Ok(())
     }
 
-    // The workspace's folder for a development build, whatever folder it was started in.
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(&*options.site_root);
+    let root = site_folder(options);
     let mut files = BTreeMap::new();
     if let Err(error) = read(&root, &root, &mut files) {
         tracing::warn!(%error, folder = %root.display(), "no built site; pages are shown without style and script");

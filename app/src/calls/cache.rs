@@ -8,7 +8,7 @@ use server_fn::codec::GetUrl;
 /// The caches that the caller may see, by name.
 #[server(input = GetUrl)]
 pub async fn cache_list() -> Result<Vec<CacheSummary>, UiError> {
-    let call = super::context::Call::here()?;
+    let call = super::context::Call::logged_in()?;
     Ok(call.core.cache().list(&call.caller).await?)
 }
 

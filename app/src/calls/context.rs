@@ -29,6 +29,15 @@ impl Call {
         use_context::<Call>().ok_or_else(|| UiError::Server("called outside a request".to_owned()))
     }
 
+    /// The request of somebody who is logged in: what the pages inside the frame are made for.
+    pub fn logged_in() -> Result<Call, UiError> {
+        let call = Call::here()?;
+        if call.caller.me().is_none() {
+            return Err(UiError::LoginNeeded);
+        }
+        Ok(call)
+    }
+
     pub fn set_session(&self, session: &SessionSecret) {
         self.set_cookie(SESSION_COOKIE, session.expose(), SessionSecret::LIFETIME_SECONDS);
     }

@@ -66,6 +66,10 @@ impl From<iglu_core::Error> for UiError {
         use iglu_core::Error;
         match error {
             Error::Invalid { field, message } => UiError::Invalid { field: field.to_owned(), message },
+            // A cache that a person may not see is as if it were not there; logging in again would not help.
+            Error::Unauthenticated(_) if super::context::Call::logged_in().is_ok() => {
+                UiError::NotFound("there is nothing here that you may see".to_owned())
+            }
             Error::Unauthenticated(_) => UiError::LoginNeeded,
             Error::Forbidden(message) => UiError::Forbidden(message),
             Error::NotFound(message) => UiError::NotFound(message),

@@ -7,6 +7,6 @@ use server_fn::codec::GetUrl;
 
 #[server(input = GetUrl)]
 pub async fn overview_get() -> Result<Overview, UiError> {
-    let call = super::context::Call::here()?;
+    let call = super::context::Call::logged_in()?;
     Ok(call.core.overview(&call.caller).await?)
 }

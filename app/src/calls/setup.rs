@@ -65,7 +65,7 @@ pub async fn setup_finish(
 #[server(input = GetUrl)]
 pub async fn first_push_get(cache: String) -> Result<FirstPush, UiError> {
     use iglu_api::path::PathQuery;
-    let call = super::context::Call::here()?;
+    let call = super::context::Call::logged_in()?;
     let detail = call.core.cache().get(&call.caller, &cache).await?;
     let newest = call.core.path().list(&call.caller, &cache, &PathQuery::default()).await?.rows.into_iter().next();
     let newest = newest.map(|path| RecentPush { cache: detail.summary.name.clone(), path });

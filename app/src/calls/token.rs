@@ -21,7 +21,7 @@ pub struct TokenPage {
 
 #[server(input = GetUrl)]
 pub async fn token_list() -> Result<TokenPage, UiError> {
-    let call = super::context::Call::here()?;
+    let call = super::context::Call::logged_in()?;
     let tokens = call.core.token().list(&call.caller).await?;
     let caches = call.core.cache().list(&call.caller).await?.into_iter().map(|cache| cache.name).collect();
     Ok(TokenPage { tokens, caches, created: call.take_created_token() })

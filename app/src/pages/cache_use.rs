@@ -36,6 +36,7 @@ fn Loaded(cache: CacheDetail) -> impl IntoView {
 fn Ways(cache: CacheDetail) -> impl IntoView {
     let private = !cache.summary.visibility.is_public();
     let by_hand = snippet::needs_netrc_by_hand(&cache);
+    let netrc_too = move || private.then(|| view! { <Say text="This cache is private: take the netrc lines too." /> });
     let use_text = snippet::cachix_use(&cache);
     let push_text = snippet::cachix_push(&cache, snippet::TOKEN);
     let nix_conf_text = snippet::nix_conf(&cache);
@@ -63,7 +64,10 @@ fn Ways(cache: CacheDetail) -> impl IntoView {
                 <Way id="cachix" word="cachix" first=true>
                     <Say text="Pull: writes this cache and its key into the Nix configuration." />
                     <Code id="snippet-cachix-use" place="shell" text=use_text />
-                    {by_hand.then(|| view! { <Say text="cachix cannot write the password for this address: take the netrc lines too." /> })}
+                    {by_hand
+                        .then(|| {
+                            view! { <Say text="cachix cannot write the password for this address: take the netrc lines too." /> }
+                        })}
                     <Say text="Push: a result and everything that it needs." />
                     <Code id="snippet-cachix-push" place="shell" text=push_text />
                     <NeedsToken right="push" />
@@ -71,14 +75,17 @@ fn Ways(cache: CacheDetail) -> impl IntoView {
                 <Way id="nix-conf" word="nix.conf">
                     <Say text="For every Nix that reads a configuration file. Restart the Nix daemon afterwards." />
                     <Code id="snippet-nix-conf" place="/etc/nix/nix.conf" text=nix_conf_text />
+                    {netrc_too()}
                 </Way>
                 <Way id="flake" word="flake">
                     <Say text="Beside inputs and outputs. Nix asks each user once whether to trust it." />
                     <Code id="snippet-flake" place="flake.nix" text=flake_text />
+                    {netrc_too()}
                 </Way>
                 <Way id="nixos" word="NixOS">
                     <Say text="As a module of its own, or its lines in configuration.nix. The usual cache stays." />
                     <Code id="snippet-nixos" place="iglu.nix" text=nixos_text />
+                    {netrc_too()}
                 </Way>
                 {netrc}
                 <Way id="nix-copy" word="nix copy">

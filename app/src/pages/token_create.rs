@@ -5,6 +5,7 @@ use crate::{
     calls::{UiError, account::me_get, cache::cache_list, token::TokenCreate},
     ui::{
         button::{LinkButton, Look, Submit},
+        empty::Empty,
         field::{Choice, Choices, Field, Select},
         form::{Refusal, refusal},
         page::PageHead,
@@ -45,6 +46,15 @@ fn TokenForm(caches: Vec<String>, is_admin: bool) -> impl IntoView {
     if is_admin {
         options.push((String::new(), "Every cache".to_owned()));
     }
+    if options.is_empty() {
+        return view! {
+            <PageHead title="New token" trail=vec![("Tokens".to_owned(), "/tokens".to_owned())] />
+            <div class="card">
+                <Empty sentence="There is no cache that a token of yours could open. An administrator makes one." />
+            </div>
+        }
+        .into_any();
+    }
     let scopes = if is_admin { &SCOPES[..] } else { &SCOPES[..2] };
     let chosen = if options.iter().any(|(name, _)| *name == asked && !asked.is_empty()) {
         asked
@@ -74,4 +84,5 @@ fn TokenForm(caches: Vec<String>, is_admin: bool) -> impl IntoView {
             </div>
         </ActionForm>
     }
+    .into_any()
 }

@@ -1,5 +1,6 @@
 //! The calls of the API, one method each, with the client's headers, its checks of the answer and its repeats.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -218,8 +219,9 @@ struct Repeats<'a> {
 
 impl<'a> Repeats<'a> {
     fn new(profile: &'a Profile) -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self { profile, attempt: 0, waited: Duration::ZERO, random: Random::new(u64::from(now.subsec_nanos())) }
+        // Two clients that failed together must not come back together.
+        let seed = RandomState::new().build_hasher().finish();
+        Self { profile, attempt: 0, waited: Duration::ZERO, random: Random::new(seed) }
     }
 
     /// Waits before the next attempt, or gives the error back when there is none.

@@ -151,6 +151,21 @@ async fn multipart_create(
 #[serde(rename_all = "camelCase")]
 struct PartQuery {
     part_number: u32,
+    upload_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct UploadQuery {
+    upload_id: Option<String>,
+}
+
+/// The upload that path and query name; `create` gave the same word for both.
+fn upload_id(path: &str, query: Option<&str>) -> Result<UploadId, Error> {
+    match query {
+        Some(query) if query != path => Err(Error::NotFound("there is no such upload".to_owned())),
+        _ => UploadId::parse(path),
+    }
 }
 
 #[derive(Deserialize)]
@@ -174,7 +189,7 @@ async fn part_url(
     let (parts, body) = request.into_parts();
     let caller = caller(&core, &parts.headers).await?;
     let part: PartRequest = read_json(body, LONGEST_PART_REQUEST).await?;
-    let id = UploadId::parse(&id)?;
+    let id = upload_id(&id, query.upload_id.as_deref())?;
     let url = core.push().part_url(&caller, &cache, id, query.part_number, &part.content_md5).await?;
     Ok(Json(PartAnswer { upload_url: url.0 }))
 }
@@ -254,26 +269,29 @@ impl NarInfoCreate {
 async fn complete(
     State(core): State<Core>,
     Path((cache, id)): Path<(String, String)>,
+    Query(query): Query<UploadQuery>,
     request: Request<Body>,
 ) -> Result<StatusCode, PlainError> {
     let (head, body) = request.into_parts();
     let caller = caller(&core, &head.headers).await?;
     core.cache().open(&caller, &cache, Permission::Push, Discretion::Hide).await?;
+    let id = upload_id(&id, query.upload_id.as_deref())?;
     let Complete { parts, nar_info_create } = read_json(body, LONGEST_COMPLETE).await?;
     let parts = parts.map(|parts| {
         parts.into_iter().map(|part| CompletedPart { number: part.number, etag: part.etag }).collect::<Vec<_>>()
     });
-    core.push().complete(&caller, &cache, UploadId::parse(&id)?, parts, nar_info_create.into_claim()?).await?;
+    core.push().complete(&caller, &cache, id, parts, nar_info_create.into_claim()?).await?;
     Ok(StatusCode::OK)
 }
 
 async fn abort(
     State(core): State<Core>,
     Path((cache, id)): Path<(String, String)>,
+    Query(query): Query<UploadQuery>,
     headers: HeaderMap,
 ) -> Result<StatusCode, PlainError> {
     let caller = caller(&core, &headers).await?;
-    match UploadId::parse(&id) {
+    match upload_id(&id, query.upload_id.as_deref()) {
         Ok(id) => core.push().abort(&caller, &cache, id).await?,
         // Unknown is fine, as long as the caller may ask.
         Err(_) => core.cache().open(&caller, &cache, Permission::Push, Discretion::Hide).await.map(drop)?,

@@ -104,7 +104,7 @@ async fn every_method_as_every_caller() {
     let account = core.account();
     let everywhere = TokenCreate { name: "t".to_owned(), cache: None, scope: Permission::Pull, expires_at: None };
     let create = CacheCreate {
-        name: CacheName::parse("new").unwrap(),
+        name: CacheName::parse("fresh").unwrap(),
         visibility: Visibility::Public,
         priority: 1,
         compression: PreferredCompression::Zstd,
@@ -139,7 +139,11 @@ async fn every_method_as_every_caller() {
         ];
         assert_eq!(answers, row, "{}", caller.label());
     }
-    assert_eq!(core.cache().list(&Caller::ANONYMOUS).await.unwrap().len(), 2, "public, and new, which the admin made");
+    assert_eq!(
+        core.cache().list(&Caller::ANONYMOUS).await.unwrap().len(),
+        2,
+        "public, and fresh, which the admin made"
+    );
     let finish = SetupFinish {
         secret: "guess".to_owned(),
         name,

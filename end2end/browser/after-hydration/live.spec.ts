@@ -1,0 +1,169 @@
+// With JavaScript: the whole first hour, and what only a live page does.
+import { admin, alive, expect, logIn, setUp, test } from "../iglu";
+
+test("from the set-up link to a path that appears by itself", async ({ page, fresh }) => {
+  await setUp(page, fresh.setupLink);
+  await alive(page);
+  await expect(page.getByText("Waiting for the first path.")).toBeVisible();
+  const commands = await page.getByTestId("snippet-cachix-push").innerText();
+  const token = commands.match(/authtoken (\S+)/)?.[1] ?? "";
+  await fresh.push("main", token, 1, 1);
+  await expect(page.getByTestId("arrived")).toContainText("synthetic-0");
+  await expect(page.getByText("It is there.")).toBeVisible();
+
+  await page.getByRole("link", { name: "Use this cache" }).click();
+  await expect(page.getByRole("heading", { name: "main", exact: true })).toBeVisible();
+  const shown = await fresh.admin("cache", "show", "main");
+  const keys = ([] as string[]).concat(shown.public_keys).join(" ");
+  await page.getByText("nix.conf", { exact: true }).click();
+  expect(await page.getByTestId("snippet-nix-conf").innerText()).toBe(
+    `substituters = https://cache.nixos.org ${shown.uri}\n` +
+      `trusted-public-keys = cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY= ${keys}\n`,
+  );
+});
+
+test("what is copied is what is shown", async ({ page, iglu, context }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.goto(`${iglu.url}/caches/main`);
+  await alive(page);
+  await page.getByText("nix.conf", { exact: true }).click();
+  await page.getByRole("button", { name: "Copy /etc/nix/nix.conf" }).click();
+  await expect(page.getByRole("button", { name: "Copy /etc/nix/nix.conf" })).toContainText("Copied");
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  expect(copied).toBe(await page.getByTestId("snippet-nix-conf").innerText());
+  expect(copied).toMatch(/^substituters = .*\ntrusted-public-keys = .*\n$/);
+});
+
+test("the list of paths grows without a reload", async ({ page, fresh }) => {
+  await setUp(page, fresh.setupLink);
+  const { token } = await fresh.admin("token", "create", "live", "--cache", "main", "--scope", "push");
+  await page.goto(`${fresh.url}/caches/main/paths`);
+  await alive(page);
+  await expect(page.getByText("Nothing has been pushed to this cache yet.")).toBeVisible();
+  await page.evaluate(() => ((window as unknown as { same: boolean }).same = true));
+  await fresh.push("main", token, 3, 2);
+  await expect(page.getByRole("row")).toHaveCount(4);
+  await expect(page.getByRole("row").nth(1)).toContainText("synthetic-2");
+  expect(await page.evaluate(() => (window as unknown as { same?: boolean }).same)).toBe(true);
+
+  await page.getByRole("searchbox").fill("synthetic-1");
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("row")).toHaveCount(2);
+  expect(await page.evaluate(() => (window as unknown as { same?: boolean }).same)).toBe(true);
+  await fresh.push("main", token, 1, 3);
+  await expect(page.getByText("1 path was pushed meanwhile.")).toBeVisible();
+  await page.getByRole("link", { name: "Show the newest" }).click();
+  await expect(page.getByRole("row")).toHaveCount(5);
+});
+
+test.describe("refused", () => {
+  // The browser notes each answer of status 400 and more.
+  test.use({ allowed: [/Failed to load resource/] });
+
+  test("a wrong password keeps the name and moves the keyboard to the password", async ({ page, iglu }) => {
+    await page.goto(`${iglu.url}/login`);
+    await alive(page);
+    await page.getByLabel("Name").fill(admin.name);
+    await page.getByLabel("Password").fill("not the password");
+    await page.getByRole("button", { name: "Log in" }).click();
+    await expect(page.getByLabel("Password")).toHaveAccessibleDescription(/wrong/);
+    await expect(page.getByLabel("Name")).toHaveValue(admin.name);
+    await expect(page.getByLabel("Password")).toBeFocused();
+  });
+});
+
+test("a token is shown once", async ({ page, iglu }) => {
+  await logIn(page, iglu);
+  await page.getByRole("link", { name: "Tokens" }).click();
+  await page.getByRole("link", { name: "New token" }).click();
+  await page.getByLabel("Name").fill("once");
+  await page.getByRole("button", { name: "Create token" }).click();
+  const token = (await page.getByTestId("created-token").innerText()).trim();
+  expect(token.length).toBeGreaterThan(20);
+  await page.getByRole("link", { name: "Overview" }).click();
+  await page.getByRole("link", { name: "Tokens" }).click();
+  await expect(page.getByRole("row", { name: /once/ })).toBeVisible();
+  await expect(page.getByTestId("created-token")).toHaveCount(0);
+  expect(await page.content()).not.toContain(token);
+});
+
+test("revoking one token leaves the new one on the page", async ({ page, iglu }) => {
+  await iglu.admin("token", "create", "old", "--cache", "main", "--scope", "pull");
+  await logIn(page, iglu);
+  await page.goto(`${iglu.url}/tokens/new`);
+  await alive(page);
+  await page.getByLabel("Name").fill("kept");
+  await page.getByRole("button", { name: "Create token" }).click();
+  const token = (await page.getByTestId("created-token").innerText()).trim();
+  await page.getByRole("button", { name: "Revoke token old" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Revoke token" }).click();
+  await expect(page.getByRole("row", { name: /old/ })).toContainText("revoked");
+  await expect(page.getByRole("dialog")).toHaveCount(0);
+  expect((await page.getByTestId("created-token").innerText()).trim()).toBe(token);
+});
+
+test("a new cache is in the switcher at once", async ({ page, fresh }) => {
+  await setUp(page, fresh.setupLink);
+  await alive(page);
+  await page.getByRole("link", { name: "Caches" }).first().click();
+  await page.getByRole("link", { name: "New cache" }).click();
+  await page.getByLabel("Name").fill("second");
+  await page.getByRole("button", { name: "Create cache" }).click();
+  await expect(page).toHaveURL(`${fresh.url}/caches/second`);
+  await page.getByText("Cache: second").click();
+  await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "main" }).click();
+  await expect(page).toHaveURL(`${fresh.url}/caches/main`);
+  await expect(page.getByRole("heading", { name: "main", exact: true })).toBeVisible();
+});
+
+test("the theme stays chosen, without a flash", async ({ page, iglu }) => {
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.goto(`${iglu.url}/caches/main`);
+  await alive(page);
+  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  const light = await ground();
+  await page.getByRole("button", { name: "Switch between light and dark" }).click();
+  const dark = await ground();
+  expect(dark).not.toBe(light);
+  // Before the wasm has run, the first paint is dark already.
+  await page.route("**/*.wasm", (route) => route.abort());
+  await page.reload({ waitUntil: "domcontentloaded" });
+  expect(await ground()).toBe(dark);
+});
+
+test("keys search, go, and show themselves", async ({ page, iglu }) => {
+  await logIn(page, iglu);
+  await expect(page.getByRole("heading", { name: "Overview" })).toBeVisible();
+  await alive(page);
+  await page.keyboard.press("g");
+  await page.keyboard.press("t");
+  await expect(page).toHaveURL(`${iglu.url}/tokens`);
+  await page.keyboard.press("g");
+  await page.keyboard.press("c");
+  await expect(page).toHaveURL(`${iglu.url}/caches`);
+  await page.goto(`${iglu.url}/caches/main/paths`);
+  await alive(page);
+  await page.keyboard.press("/");
+  await expect(page.getByRole("searchbox")).toBeFocused();
+  await page.keyboard.type("g");
+  await page.keyboard.type("t");
+  await expect(page).toHaveURL(`${iglu.url}/caches/main/paths`);
+  await page.getByRole("searchbox").blur();
+  await page.keyboard.press("?");
+  await expect(page.getByRole("dialog", { name: "Keys" })).toBeVisible();
+  await page.keyboard.press("Escape");
+  await expect(page.getByRole("dialog", { name: "Keys" })).toBeHidden();
+});
+
+test("another login is ended from the account page", async ({ page, iglu, browser }) => {
+  const other = await browser.newPage({ userAgent: "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Safari/604.1" });
+  await logIn(other, iglu);
+  await expect(other.getByRole("heading", { name: "Overview" })).toBeVisible();
+  await logIn(page, iglu);
+  await page.getByRole("link", { name: admin.name }).click();
+  await page.getByRole("button", { name: /End the login of Safari on iPhone/ }).click();
+  await expect(page.getByRole("row", { name: /iPhone/ })).toHaveCount(0);
+  await other.goto(`${iglu.url}/tokens`);
+  expect(new URL(other.url()).pathname).toBe("/login");
+  await other.close();
+});

@@ -1,0 +1,98 @@
+//! What an operator sees: liveness, readiness, metrics, the command line, an orderly end.
+
+#![allow(clippy::unwrap_used)]
+
+use iglu_end2end::{
+    cachix::{Object, PushOptions},
+    server::{Scope, Server},
+};
+use std::{collections::BTreeMap, process::Command, time::Duration};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_count_what_happened() {
+    let server = Server::start().await.unwrap();
+    server.cache("main", false).unwrap();
+    let token = server.token("main", Scope::Push).unwrap();
+    let client = server.cachix(Some(&token));
+    let object = Object::synthetic("counted", 100_000, 1);
+    client.push("main", std::slice::from_ref(&object), &PushOptions::default()).await.unwrap();
+    let hash = object.hash();
+    for name in [format!("{hash}.narinfo"), format!("{hash}.narinfo"), format!("{}.narinfo", "0".repeat(32))] {
+        server.http().get(&format!("{}/main/{name}", server.url())).await.unwrap();
+    }
+    let narinfo = server.http().get(&format!("{}/main/{hash}.narinfo", server.url())).await.unwrap().text();
+    let nar = narinfo.lines().find_map(|line| line.strip_prefix("URL: ")).unwrap();
+    let sent = server.http().get(&format!("{}/main/{nar}", server.url())).await.unwrap().body.len();
+
+    let scrape = server.http().get(&format!("{}/metrics", server.ops_url())).await.unwrap();
+    assert_eq!(scrape.status, 200);
+    let text = scrape.text();
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        line.unwrap_or_else(|| panic!("{name} is missing in\n{text}")).rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(value("iglu_narinfo_hits_total{cache=\"main\"}"), 3.0);
+    assert_eq!(value("iglu_narinfo_misses_total{cache=\"main\"}"), 1.0);
+    assert_eq!(value("iglu_nar_bytes_sent_total{cache=\"main\"}"), sent as f64);
+    assert_eq!(value("iglu_push_bytes_received_total"), sent as f64);
+    assert_eq!(value("iglu_cache_paths{cache=\"main\"}"), 1.0);
+    assert_eq!(value("iglu_cache_derivation_count{cache=\"main\"}"), 1.0);
+    assert_eq!(value("iglu_cache_size{cache=\"main\"}"), sent as f64);
+    assert_eq!(value("iglu_cache_requests_total{cache=\"main\"}"), 5.0);
+    assert_eq!(value("iglu_uploads_open"), 0.0);
+    assert_eq!(value("iglu_http_requests_total{route=\"/{cache}/{hash}.narinfo\",status=\"404\"}"), 1.0);
+    assert_eq!(value("iglu_http_requests_total{route=\"/api/v1/cache/{cache}/multipart-nar\",status=\"200\"}"), 1.0);
+    assert!(value("iglu_database_seconds_count{kind=\"write\"}") > 0.0);
+    assert!(value("iglu_storage_seconds_count{operation=\"publish\"}") >= 1.0);
+
+    // Every metric that is shown says what it is.
+    let described: BTreeMap<&str, &str> =
+        text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
+    for line in text.lines().filter(|line| line.starts_with("iglu_")) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(described.contains_key(name) || described.contains_key(base), "{name} is not described");
+    }
+    assert!(described.len() >= 18, "{described:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_ends_in_order_and_keeps_its_counts() {
+    let mut server = Server::start().await.unwrap();
+    server.cache("main", false).unwrap();
+    for _ in 0..7 {
+        server.http().get(&format!("{}/main/{}.narinfo", server.url(), "1".repeat(32))).await.unwrap();
+    }
+    assert_eq!(server.http().get(&format!("{}/live", server.ops_url())).await.unwrap().status, 200);
+    let ended = Command::new("kill").arg(server.pid().unwrap().to_string()).status().unwrap();
+    assert!(ended.success());
+    let status = tokio::time::timeout(Duration::from_secs(20), server.ended()).await.expect("ends in time").unwrap();
+    assert!(status.success(), "{status}");
+    server.restart().await.unwrap();
+    let cache = server.http().get(&format!("{}/caches/main", server.url())).await.unwrap();
+    assert_eq!(cache.status, 200);
+    // The misses of the first run were written when it ended.
+    let answer = server.http().get(&format!("{}/api/ui/cache_get?name=main", server.url())).await.unwrap();
+    assert!(answer.text().contains("\"narinfo_misses\":7"), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_explains_itself() {
+    let server = Server::start().await.unwrap();
+    server.admin(&["user", "create", "ada", "--password-stdin", "--admin"], "long enough\n").unwrap();
+    let twice = server.admin(&["user", "create", "ada", "--password-stdin"], "long enough\n").unwrap_err().to_string();
+    assert!(twice.contains("there is a user \"ada\" already"), "{twice}");
+    let short = server.admin(&["user", "create", "bob", "--password-stdin"], "short\n").unwrap_err().to_string();
+    assert!(short.contains("at least 10 characters"), "{short}");
+    let link = server.admin(&["setup-link"], "").unwrap_err().to_string();
+    assert!(link.contains("set up already"), "{link}");
+    server.cache("main", true).unwrap();
+    let twice = server.admin(&["cache", "create", "main"], "").unwrap_err().to_string();
+    assert!(twice.contains("there is a cache \"main\" already"), "{twice}");
+    let unknown = server.admin(&["cache", "show", "absent"], "").unwrap_err().to_string();
+    assert!(unknown.contains("there is no cache \"absent\""), "{unknown}");
+    let foreign = server.admin(&["token", "create", "t", "--cache", "absent", "--scope", "push"], "");
+    assert!(foreign.unwrap_err().to_string().contains("there is no cache \"absent\""));
+    let version = Command::new(iglu_end2end::server::binary().unwrap()).arg("--version").output().unwrap();
+    assert!(String::from_utf8_lossy(&version.stdout).starts_with("iglu "));
+}

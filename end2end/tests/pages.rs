@@ -1,0 +1,254 @@
+//! The pages' door as a browser without JavaScript meets it: forms, cookies, headers, and who is kept out.
+
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use http::Method;
+use iglu_end2end::{
+    cachix::{Object, PushOptions},
+    http::{Credentials, Reply},
+    server::{Scope, Server},
+};
+use std::time::Duration;
+
+/// A browser: keeps cookies, follows nothing.
+struct Browser<'a> {
+    server: &'a Server,
+    cookies: Vec<(String, String)>,
+}
+
+impl Browser<'_> {
+    fn new(server: &Server) -> Browser<'_> {
+        Browser { server, cookies: Vec::new() }
+    }
+
+    async fn send(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        let cookies = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+        let mut headers = headers.to_vec();
+        headers.push(("Accept", "text/html"));
+        if !cookies.is_empty() {
+            headers.push(("Cookie", &cookies));
+        }
+        let url = format!("{}{path}", self.server.url());
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let reply = self.server.http().call(method, &url, &Credentials::None, &headers, body).await.unwrap();
+        for cookie in reply.headers.get_all("set-cookie") {
+            let (name, value) = cookie.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies.retain(|(known, _)| known != name);
+            if !value.is_empty() {
+                self.cookies.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        reply
+    }
+
+    async fn get(&mut self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    /// Posts a form as a browser does from a page of this server.
+    async fn post(&mut self, function: &str, fields: &[(&str, &str)]) -> Reply {
+        self.post_from("same-origin", function, fields).await
+    }
+
+    async fn post_from(&mut self, site: &str, function: &str, fields: &[(&str, &str)]) -> Reply {
+        let encode = |text: &str| {
+            let byte = |byte: u8| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+                byte => format!("%{byte:02X}"),
+            };
+            text.bytes().map(byte).collect::<String>()
+        };
+        let body = fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&");
+        let origin = if site == "same-origin" { self.server.url() } else { "https://evil.example".to_owned() };
+        let headers = [
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("Sec-Fetch-Site", site),
+            ("Origin", &origin),
+            ("Referer", &format!("{origin}/caches")),
+        ];
+        self.send(Method::POST, &format!("/api/ui/{function}"), &headers, &body).await
+    }
+}
+
+fn leads_to(reply: &Reply, path: &str) {
+    assert_eq!(reply.status, 302, "{}", reply.text());
+    let location = reply.header("location").unwrap_or_default();
+    assert_eq!(location, path);
+}
+
+/// A server set up by its link, and the browser that did it.
+async fn set_up(server: &Server) -> (Browser<'_>, String) {
+    let link: serde_json::Value = serde_json::from_str(&server.admin(&["setup-link"], "").unwrap()).unwrap();
+    let secret = link["link"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let mut browser = Browser::new(server);
+    let done = browser.post("setup_finish", &fields(&secret)).await;
+    leads_to(&done, "/caches/main/first-push");
+    (browser, secret)
+}
+
+fn fields(secret: &str) -> [(&str, &str); 6] {
+    [
+        ("secret", secret),
+        ("name", "ada"),
+        ("password", "a long password"),
+        ("public_url", "http://127.0.0.1"),
+        ("cache", "main"),
+        ("visibility", "private"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_link_is_good_once() {
+    let server = Server::start().await.unwrap();
+    let wrong = Browser::new(&server).get("/setup/0000").await;
+    assert_eq!(wrong.status, 404);
+    let (mut browser, secret) = set_up(&server).await;
+    let page = browser.get("/caches/main/first-push").await;
+    assert_eq!(page.status, 200);
+    let token =
+        page.text().split("iglu_").nth(1).map(|rest| format!("iglu_{}", &rest[..52])).expect("the token is shown");
+    let client = server.cachix(Some(&token));
+    client.push("main", &[Object::synthetic("first", 1000, 7)], &PushOptions::default()).await.unwrap();
+    let again = browser.get("/caches/main/first-push").await.text();
+    assert!(!again.contains(&token), "a token is shown once");
+    assert!(again.contains("first"), "the path that came is on the page");
+
+    let twice = Browser::new(&server).post("setup_finish", &fields(&secret)).await;
+    assert_ne!(twice.header("location"), Some("/caches/main/first-push"));
+    assert_eq!(Browser::new(&server).get(&format!("/setup/{secret}")).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logging_in_and_out_and_being_kept_out() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, _) = set_up(&server).await;
+    let mut browser = Browser::new(&server);
+    let closed = browser.get("/tokens").await;
+    assert!(closed.header("location").is_some_and(|to| to.starts_with("/login")), "{:?}", closed.headers);
+    let login = |password| [("name", "ada"), ("password", password), ("next", "/tokens")];
+    let wrong = browser.post("session_create", &login("not the password")).await;
+    assert!(browser.cookies.is_empty(), "{:?}", wrong.headers);
+    leads_to(&browser.post("session_create", &login("a long password")).await, "/tokens");
+    assert_eq!(browser.get("/tokens").await.status, 200);
+    let cookie = browser.send(Method::GET, "/", &[], "").await;
+    assert_eq!(cookie.header("cache-control"), Some("no-store"));
+    for evil in ["//evil.example", "https://evil.example", "/\\evil.example", "/%2f/evil.example"] {
+        let mut browser = Browser::new(&server);
+        let fields = [("name", "ada"), ("password", "a long password"), ("next", evil)];
+        leads_to(&browser.post("session_create", &fields).await, "/");
+    }
+
+    leads_to(&browser.post("session_end", &[]).await, "/login");
+    assert!(browser.cookies.is_empty());
+    let changed = [("current", "a long password"), ("new", "another password")];
+    ada.post("password_change", &changed).await;
+    assert_eq!(ada.get("/account").await.status, 200, "the session that changed it stays");
+    let mut last = None;
+    for _ in 0..8 {
+        last = Some(Browser::new(&server).post("session_create", &login("guess")).await);
+    }
+    let limited = last.unwrap();
+    let told = format!("{:?}{}", limited.headers, limited.text());
+    assert!(told.contains("too") || told.contains("dG9v"), "login is limited: {told}");
+    let mut right = Browser::new(&server);
+    right.post("session_create", &[("name", "ada"), ("password", "another password")]).await;
+    assert!(right.cookies.is_empty(), "even the right password waits");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forms_work_and_other_sites_cannot_post() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, _) = set_up(&server).await;
+    let cache = [("name", "team"), ("visibility", "public"), ("priority", "30"), ("compression", "xz")];
+    let forged = ada.post_from("cross-site", "cache_create", &cache).await;
+    assert_eq!(forged.status, 403);
+    assert!(server.cache_show("team").is_err());
+    leads_to(&ada.post("cache_create", &cache).await, "/caches/team");
+    assert!(ada.get("/caches/team").await.text().contains("team.127.0.0.1-1:"));
+    assert_eq!(ada.get("/caches").await.status, 200);
+    assert_eq!(ada.get("/caches/team/paths?search=x").await.status, 200);
+    let info = server.http().get(&format!("{}/team/nix-cache-info", server.url())).await.unwrap().text();
+    assert!(info.contains("Priority: 30"), "{info}");
+    let anonymous = Browser::new(&server).post("cache_create", &[cache[1], cache[2], cache[3], ("name", "mine")]).await;
+    assert!(server.cache_show("mine").is_err(), "{:?}", anonymous.status);
+
+    let token = [("name", "ci"), ("cache", "team"), ("scope", "push"), ("expires_days", "30")];
+    leads_to(&ada.post("token_create", &token).await, "/tokens");
+    let page = ada.get("/tokens").await.text();
+    let secret =
+        page.split("iglu_").find(|rest| rest.len() > 52 && rest[..52].bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let secret = format!("iglu_{}", &secret.expect("the token is shown")[..52]);
+    assert_eq!(server.cachix(Some(&secret)).cache("team").await.unwrap().name, "team");
+    assert!(!ada.get("/tokens").await.text().contains(&secret), "and only once");
+    let list = ada.get("/api/ui/token_list").await.text();
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let id = list["tokens"].as_array().unwrap().iter().find(|row| row["name"] == "ci").unwrap()["id"].to_string();
+    ada.post("token_revoke", &[("id", &id)]).await;
+    let refused = server.cachix(Some(&secret)).cache("team").await.unwrap_err();
+    assert_eq!(refused.status(), Some(401));
+    assert!(refused.body().contains("was revoked"), "{}", refused.body());
+
+    let sessions: serde_json::Value = serde_json::from_str(&ada.get("/api/ui/session_list").await.text()).unwrap();
+    let id = sessions[0]["id"].to_string();
+    ada.post("session_revoke", &[("id", &id)]).await;
+    let me = ada.get("/api/ui/me_get").await.text();
+    assert_eq!(me, "null", "a session that was ended is over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_have_the_right_status_and_headers() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, _) = set_up(&server).await;
+    server.cache("open", false).unwrap();
+    let mut stranger = Browser::new(&server);
+    for (path, status) in [
+        ("/login", 200),
+        ("/caches/open", 200),
+        ("/caches/open/paths", 200),
+        ("/no/such/page", 404),
+        ("/favicon.svg", 200),
+        ("/robots.txt", 200),
+        ("/assets/0/pkg/nothing.js", 404),
+        ("/api/ui/no_such_function", 404),
+    ] {
+        assert_eq!(stranger.get(path).await.status, status, "{path}");
+    }
+    assert_eq!(ada.get("/caches/absent").await.status, 404);
+    let short = stranger.get("/open").await;
+    assert_eq!((short.status.as_u16(), short.header("location")), (303, Some("/caches/open")));
+    let page = ada.get("/").await;
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("script-src 'nonce-") && !policy.contains("unsafe-inline"), "{policy}");
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    let html = page.text();
+    let style = html.split("href=\"").find(|rest| rest.starts_with("/assets/") && rest.contains(".css")).unwrap();
+    let style = stranger.get(style.split('"').next().unwrap()).await;
+    assert_eq!((style.status.as_u16(), style.media_type()), (200, Some("text/css")));
+    assert!(style.header("cache-control").unwrap().contains("immutable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_pages_hear_of_pushes() {
+    let server = Server::start().await.unwrap();
+    server.cache("open", false).unwrap();
+    server.cache("secret", true).unwrap();
+    let events = |cache: &str| format!("{}/events/caches/{cache}", server.url());
+    assert_eq!(server.http().get(&events("secret")).await.unwrap().status, 401);
+    let listen =
+        iglu_end2end::http::request(Method::GET, &events("open"), &Credentials::None, &[], Bytes::new()).unwrap();
+    let mut stream = server.http().stream(listen).await.unwrap();
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let client = server.cachix(Some(&server.token("open", Scope::Push).unwrap()));
+    client.push("open", &[Object::synthetic("heard", 1000, 3)], &PushOptions::default()).await.unwrap();
+    let heard = async {
+        let mut text = String::new();
+        while !text.contains("\n\n") {
+            let frame = http_body_util::BodyExt::frame(stream.body_mut()).await.unwrap().unwrap();
+            text += &String::from_utf8_lossy(frame.data_ref().unwrap());
+        }
+        text
+    };
+    let heard = tokio::time::timeout(Duration::from_secs(5), heard).await.expect("an event in time");
+    assert!(heard.contains("\"kind\":\"path_pushed\"") && heard.contains("\"name\":\"heard\""), "{heard}");
+}

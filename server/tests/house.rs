@@ -1,0 +1,180 @@
+//! The rules of the house that a compiler does not check: which crate may know which, and what may stand where.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every arrow between the workspace's packages that there may be; docs/ARCHITECTURE.md draws them.
+const ARROWS: &[(&str, &str)] = &[
+    ("iglu-api", "nix-compat"),
+    ("iglu-app", "iglu-api"),
+    ("iglu-app", "iglu-core"),
+    ("iglu-bench", "iglu-end2end"),
+    ("iglu-core", "iglu-api"),
+    ("iglu-core", "nix-compat"),
+    ("iglu-end2end", "nix-compat"),
+    ("iglu-frontend", "iglu-app"),
+    ("iglu-server", "iglu-api"),
+    ("iglu-server", "iglu-app"),
+    ("iglu-server", "iglu-core"),
+    ("iglu-server", "nix-compat"),
+];
+
+#[test]
+fn arrows_point_one_way() {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let ours: BTreeSet<&str> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    let mut found = BTreeSet::new();
+    for package in packages {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let name = dependency["name"].as_str().unwrap();
+            if ours.contains(name) {
+                found.insert((package["name"].as_str().unwrap(), name));
+            }
+        }
+    }
+    let allowed: BTreeSet<(&str, &str)> = ARROWS.iter().copied().collect();
+    assert_eq!(found, allowed);
+}
+
+/// The Rust files below a folder with their text.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join(folder), &mut found);
+    assert!(!found.is_empty(), "{folder} has no sources");
+    found
+}
+
+#[track_caller]
+fn only_in(folders: &[&str], needle: &str, may: impl Fn(&Path) -> bool) {
+    for (path, text) in folders.iter().flat_map(|folder| sources(folder)) {
+        assert!(may(&path) || !text.contains(needle), "{} contains {needle:?}", path.display());
+    }
+}
+
+#[test]
+fn sql_stands_in_the_database_room_only() {
+    only_in(&["crates/core/src", "app/src", "server/src", "crates/api/src"], "sqlx::", |path| {
+        path.components().any(|part| part.as_os_str() == "db") || path.ends_with("core/src/error.rs")
+    });
+}
+
+/// Leptos does not escape the children of a text area when it renders on the server; the kit's part is the one place for it.
+#[test]
+fn text_areas_come_from_the_kit() {
+    only_in(&["app/src"], "<textarea", |path| path.components().any(|part| part.as_os_str() == "ui"));
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    for folder in [
+        "crates/core/src",
+        "crates/api/src",
+        "crates/nix-compat/src",
+        "app/src",
+        "server/src",
+        "end2end/src",
+        "bench/src",
+    ] {
+        for (path, text) in sources(folder) {
+            assert!(text.starts_with("//!"), "{} does not begin with its own description", path.display());
+        }
+    }
+}
+
+/// Every route and every server function, with a test that goes through it. A new one needs a line here, and a test.
+const DOORS: &[(&str, &str)] = &[
+    ("/api/v1/cache/{cache}", "cache_record_for_each_caller"),
+    ("/api/v1/cache/{cache}/narinfo", "bulk_query_of_every_kind"),
+    ("/api/v1/cache/{cache}/multipart-nar", "anonymous_and_readers_cannot_begin_an_upload"),
+    ("/api/v1/cache/{cache}/multipart-nar/{id}", "upload_urls_are_capabilities"),
+    ("/api/v1/cache/{cache}/multipart-nar/{id}/complete", "cachix_claims_that_are_not_true"),
+    ("/api/v1/cache/{cache}/multipart-nar/{id}/abort", "abort_is_always_answered"),
+    ("/api/{*unknown}", "unknown_routes_and_wrong_methods"),
+    ("/upload/{id}/{number}", "upload_part_with_another_md5_or_cut_short_can_be_sent_again"),
+    ("/events/caches/{name}", "live_pages_hear_of_pushes"),
+    ("/live", "the_server_ends_in_order_and_keeps_its_counts"),
+    ("/ready", "metrics_count_what_happened"),
+    ("/metrics", "metrics_count_what_happened"),
+    ("/assets/{version}/{*file}", "pages_have_the_right_status_and_headers"),
+    ("/{cache}/nix-cache-info", "cache_info_is_three_lines"),
+    ("/{cache}/{hash}.narinfo", "narinfo_is_canonical_and_cacheable"),
+    ("/{cache}/nar/{file}", "nars_come_in_ranges_and_never_encoded"),
+    ("/{cache}/{hash}.ls", "nix_commands_read_the_cache"),
+    ("/{cache}/{other}", "private_caches_show_strangers_nothing"),
+    ("cache_create", "forms_work_and_other_sites_cannot_post"),
+    ("cache_get", "the_server_ends_in_order_and_keeps_its_counts"),
+    ("cache_list", "forms_work_and_other_sites_cannot_post"),
+    ("first_push_get", "a_set_up_link_is_good_once"),
+    ("frame_get", "forms_work_and_other_sites_cannot_post"),
+    ("me_get", "forms_work_and_other_sites_cannot_post"),
+    ("overview_get", "pages_have_the_right_status_and_headers"),
+    ("password_change", "logging_in_and_out_and_being_kept_out"),
+    ("path_list", "forms_work_and_other_sites_cannot_post"),
+    ("session_create", "logging_in_and_out_and_being_kept_out"),
+    ("session_end", "logging_in_and_out_and_being_kept_out"),
+    ("session_list", "forms_work_and_other_sites_cannot_post"),
+    ("session_revoke", "forms_work_and_other_sites_cannot_post"),
+    ("setup_finish", "a_set_up_link_is_good_once"),
+    ("setup_get", "a_set_up_link_is_good_once"),
+    ("token_create", "forms_work_and_other_sites_cannot_post"),
+    ("token_list", "forms_work_and_other_sites_cannot_post"),
+    ("token_revoke", "forms_work_and_other_sites_cannot_post"),
+];
+
+#[test]
+fn every_door_has_a_test() {
+    let between = |text: &str, before: &str, after: &str| -> Vec<String> {
+        text.split(before)
+            .skip(1)
+            .filter_map(|rest| rest.split_once(after))
+            .map(|(found, _)| found.to_owned())
+            .collect()
+    };
+    let mut doors = BTreeSet::new();
+    for (_, text) in sources("server/src/http") {
+        doors.extend(between(&text, ".route(\"", "\""));
+    }
+    for (path, text) in sources("server/src") {
+        if path.ends_with("metrics.rs") {
+            doors.extend(between(&text, "=> \"/{cache}", "\"").into_iter().map(|rest| format!("/{{cache}}{rest}")));
+        }
+    }
+    for (_, text) in sources("app/src/calls") {
+        for function in text.split("#[server").skip(1) {
+            doors.extend(between(function, "pub async fn ", "(").into_iter().take(1));
+        }
+    }
+    let known: BTreeSet<String> = DOORS.iter().map(|(door, _)| (*door).to_owned()).collect();
+    assert_eq!(doors, known);
+    let tests: String = sources("end2end/tests").into_iter().map(|(_, text)| text).collect();
+    for (door, test) in DOORS {
+        assert!(tests.contains(&format!("fn {test}(")), "{door}: there is no test {test}");
+    }
+}
