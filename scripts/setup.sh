@@ -91,11 +91,11 @@ if [ "$what" = test ]; then
   command -v cargo-nextest >/dev/null || { step "cargo-nextest $want"; install_tool --locked "cargo-nextest@$want"; }
   want=$cargo_deny
   has cargo-deny || { step "cargo-deny $want"; install_tool --locked "cargo-deny@$want" --no-default-features; }
+  command -v c++ >/dev/null || { step "C++ compiler, for the fuzzer's library"; debian g++; }
   command -v chromium >/dev/null || { step "Chromium"; debian chromium; }
   command -v nix >/dev/null || { step "Nix"; debian nix-bin; }
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { step "PostgreSQL"; debian postgresql; }
-  command -v openssl >/dev/null && command -v curl >/dev/null && command -v xz >/dev/null && command -v zstd >/dev/null ||
-    { step "curl, xz, zstd"; debian curl xz-utils zstd; }
+  command -v setpriv >/dev/null || { step "setpriv"; debian util-linux; }
 fi
 if [ "$what" = bench ]; then
   command -v nginx >/dev/null && command -v wrk >/dev/null || { step "nginx, wrk"; debian nginx-light wrk; }

@@ -119,7 +119,7 @@ fn Sessions(sessions: Vec<SessionRow>, revoke: ServerAction<SessionRevoke>) -> i
             let act = if session.current {
                 view! { <Badge tone=Tone::Done glyph=icon::CHECK word="this one" /> }.into_any()
             } else {
-                let label = format!("End the login of {browser} at {}", session.address);
+                let label = format!("Log out {browser} at {}", session.address);
                 view! {
                     <ActionForm action=revoke>
                         <input r#type="hidden" name="id" value=session.id />

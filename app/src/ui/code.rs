@@ -28,7 +28,7 @@ pub fn Code(
                 <Copy text=text what=what.clone() worded=true />
             </figcaption>
             // Focusable, so that the keyboard can scroll a long line.
-            <pre class="code" id=id data-testid=id tabindex="0" role="region" aria-label=what>
+            <pre class="code" id=id data-testid=id tabindex="0" role="group" aria-label=what>
                 <code>{lines}</code>
             </pre>
         </figure>
