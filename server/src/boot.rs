@@ -86,7 +86,11 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     }
     ops.abort();
     for one in reconcilers {
-        let _ = one.await;
+        // Each may be stopped anywhere and run again; what it began is not waited for.
+        let stop = one.abort_handle();
+        if tokio::time::timeout(Duration::from_secs(5), one).await.is_err() {
+            stop.abort();
+        }
     }
     core.close().await?;
     Ok(())

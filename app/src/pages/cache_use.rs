@@ -94,9 +94,9 @@ fn Ways(cache: CacheDetail) -> impl IntoView {
                     <NeedsToken right="push" />
                 </Way>
                 <Way id="github" word="GitHub Actions">
-                    <Say text="Pulls before the build and pushes after it. Keep a push token in the repository's secret IGLU_TOKEN." />
+                    <Say text="Pulls before the build and pushes after it." />
                     <Code id="snippet-github" place=".github/workflows/build.yaml" text=github_text />
-                    <NeedsToken right="push" />
+                    <NeedsToken right="push" name="IGLU_TOKEN" />
                 </Way>
             </fieldset>
         </section>
@@ -122,13 +122,19 @@ fn Say(text: &'static str) -> impl IntoView {
 }
 
 #[component]
-fn NeedsToken(right: &'static str) -> impl IntoView {
+fn NeedsToken(
+    right: &'static str,
+    /// What the text calls it.
+    #[prop(default = snippet::TOKEN)]
+    name: &'static str,
+) -> impl IntoView {
     view! {
         <p class="flex items-center gap-2 text-sm text-soft">
             <Icon glyph=icon::TOKEN />
             <span>
-                <code>{snippet::TOKEN}</code>
-                {format!(" is a token with the right to {right}: ")}
+                <code>{name}</code>
+                {if name == snippet::TOKEN { " is" } else { " is a secret of the repository:" }}
+                {format!(" a token with the right to {right}: ")}
                 <a class="link" href="/tokens/new">
                     "make one"
                 </a>

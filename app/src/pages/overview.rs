@@ -10,7 +10,7 @@ use crate::{
         number::counted,
         page::PageHead,
         stat::{Stat, Stats},
-        time::Ago,
+        time::When,
     },
 };
 use iglu_api::{
@@ -145,7 +145,7 @@ fn Notice(attention: Attention) -> impl IntoView {
                 "Token "
                 <strong>{name}</strong>
                 " ends "
-                <Ago at />
+                <When at />
                 "."
             }
             .into_any(),

@@ -13,7 +13,7 @@ use crate::{
         icon::{self, Icon},
         page::PageHead,
         table::{Cell, Column, Row, Table, numbers, words},
-        time::{Ago, AgoOr, Now},
+        time::{Ago, AgoOr, Now, When},
     },
 };
 use iglu_api::{
@@ -141,7 +141,7 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
         None => view! { <span>"every cache"</span> }.into_any(),
     };
     let ends = match token.expires_at {
-        Some(at) => view! { <Ago at /> }.into_any(),
+        Some(at) => view! { <When at /> }.into_any(),
         None => view! { <span class="text-dim">"never"</span> }.into_any(),
     };
     let revocation = (life == Life::Good).then(|| view! { <Revocation id=token.id name=token.name.clone() revoke /> });

@@ -42,6 +42,7 @@ pub fn Dialog(#[prop(into)] id: String, #[prop(into)] title: String, children: C
                     class="button button-plain button-small -mt-1 -mr-2 px-1.5"
                     popovertarget=id.clone()
                     popovertargetaction="hide"
+                    autofocus=true
                     aria-label="Close"
                 >
                     <Icon glyph=icon::CLOSE />

@@ -44,17 +44,25 @@ fn present() -> Timestamp {
     Timestamp(0)
 }
 
-/// `5 min ago`, with the date and time in the title.
+/// Something that has happened: `5 min ago`, with the date and time in the title. Never in the future, however the
+/// clocks of server and browser differ.
 #[component]
 pub fn Ago(at: Timestamp) -> impl IntoView {
+    view! { <Moment at words=move |now: Timestamp| at.relative_to(now.max(at)) /> }
+}
+
+/// Something that will happen or has happened: `in 3 d`, `2 d ago`.
+#[component]
+pub fn When(at: Timestamp) -> impl IntoView {
+    view! { <Moment at words=move |now| at.relative_to(now) /> }
+}
+
+#[component]
+fn Moment(at: Timestamp, words: impl Fn(Timestamp) -> String + Send + Sync + 'static) -> impl IntoView {
     let now = use_context::<Now>();
-    let words = move || match now {
-        Some(Now(now)) => at.relative_to(now.get()),
-        None => at.to_string(),
-    };
     view! {
         <time class="whitespace-nowrap" datetime=at.to_string() title=exact(at)>
-            {words}
+            {move || now.map_or_else(|| at.to_string(), |Now(now)| words(now.get()))}
         </time>
     }
 }

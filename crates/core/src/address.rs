@@ -45,6 +45,12 @@ impl Address {
         self.cache_domain.as_deref()
     }
 
+    /// Whether a Host header, with or without a port, names the public URL's own host.
+    pub fn is_public_host(&self, host: &str) -> bool {
+        let name = |authority: &str| authority.split_once(':').map_or(authority, |(name, _)| name).to_ascii_lowercase();
+        name(host) == name(&self.authority)
+    }
+
     /// The substituter URL of a cache: below the public URL, or a label before the cache domain.
     pub fn cache_uri(&self, name: &CacheName) -> String {
         match &self.cache_domain {

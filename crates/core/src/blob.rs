@@ -20,7 +20,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    time::{Instant, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 /// Bytes gathered before they are hashed and written off the async threads.
@@ -99,10 +99,13 @@ impl Blob {
         self.nar_path(file_hash)
     }
 
-    /// Makes a staged file the NAR file of its hash. When this returns, file and name outlast a power cut.
-    pub fn nar_publish(&self, staged: &Path, file_hash: &Sha256) -> Result<()> {
+    /// Makes a staged file the NAR file of its hash. When this returns, file and name outlast a power cut. The file counts
+    /// as made `now`, however long ago its bytes came: the sweep judges by age.
+    pub fn nar_publish(&self, staged: &Path, file_hash: &Sha256, now: Timestamp) -> Result<()> {
         let publish = || {
-            File::open(staged)?.sync_all()?;
+            let file = File::open(staged)?;
+            file.set_modified(UNIX_EPOCH + Duration::from_millis(now.0.unsigned_abs()))?;
+            file.sync_all()?;
             let target = self.nar_path(file_hash);
             let folder = target.parent().unwrap_or(&self.root);
             if !folder.is_dir() {

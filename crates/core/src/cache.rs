@@ -34,7 +34,7 @@ impl Caches<'_> {
             return Ok(Some(cache));
         }
         if iglu_api::CacheName::parse(name).is_ok() && core.db.generation().await? != core.directory.generation() {
-            core.directory.reload(&core.db, &core.master).await?;
+            core.refresh().await?;
         }
         Ok(core.directory.get(name))
     }

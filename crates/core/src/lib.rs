@@ -114,6 +114,7 @@ pub struct Inner {
     password_permits: Semaphore,
     login_limit: login_limit::LoginLimit,
     verify_permits: Arc<Semaphore>,
+    search_permits: Semaphore,
     completing: push::Completing,
 }
 
@@ -157,6 +158,7 @@ impl Core {
             password_permits: Semaphore::new(2),
             login_limit: login_limit::LoginLimit::default(),
             verify_permits: Arc::new(Semaphore::new(cores)),
+            search_permits: Semaphore::new(2),
             completing: push::Completing::default(),
         }));
         if let Some(url) = &core.fallback_url {

@@ -20,10 +20,10 @@ use nix_compat::{
     signing::Signature,
     store_path::{StorePath, StorePathHash},
 };
-use std::{
-    collections::HashSet,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
+
+/// Pages behind this one are found by searching.
+const LAST_PAGE: u32 = 10_000;
 
 /// A narinfo as it goes over the wire.
 #[derive(Debug)]
@@ -114,18 +114,19 @@ impl Paths<'_> {
         Ok(Some(json.into()))
     }
 
-    /// Which of `hashes` the cache does not have, each once, in the order asked. A held path is not missing: its bytes are
-    /// here. What is no hash is missing.
-    pub async fn missing(&self, cache: &Cache, hashes: &[&str]) -> Result<Vec<String>> {
+    /// Which of `hashes` the cache does not have, each once, in the order of their digits. A held path is not missing: its
+    /// bytes are here.
+    pub async fn missing(&self, cache: &Cache, mut hashes: Vec<StorePathHash>) -> Result<Vec<StorePathHash>> {
         /// Hashes looked up at a time.
         const AT_ONCE: usize = 4096;
+        hashes.sort_unstable();
+        hashes.dedup();
         let mut missing = Vec::new();
-        let mut seen = HashSet::with_capacity(hashes.len());
         for some in hashes.chunks(AT_ONCE) {
-            let asked: Vec<&str> = some.iter().copied().filter(|hash| seen.insert(*hash)).collect();
-            let valid = asked.iter().filter(|hash| StorePathHash::parse(hash).is_ok()).map(|hash| (*hash).to_owned());
-            let present = self.0.db.paths_present(cache.id, &valid.collect::<Vec<_>>(), false).await?;
-            missing.extend(asked.into_iter().filter(|hash| !present.contains(*hash)).map(str::to_owned));
+            let asked: Vec<String> = some.iter().map(ToString::to_string).collect();
+            let present = self.0.db.paths_present(cache.id, &asked, false).await?;
+            let absent = some.iter().zip(&asked).filter(|(_, text)| !present.contains(*text));
+            missing.extend(absent.map(|(hash, _)| *hash));
         }
         Ok(missing)
     }
@@ -133,9 +134,17 @@ impl Paths<'_> {
     /// One page of the cache's paths.
     pub async fn list(&self, caller: &Caller, cache: &str, query: &PathQuery) -> Result<PathPage> {
         let cache = self.0.cache().open(caller, cache, Permission::Pull, Discretion::Hide).await?;
-        if query.search.len() > 300 {
-            return Err(Error::invalid("search", "a search has at most 300 bytes"));
+        if query.search.len() > 300 || query.search.contains(char::is_control) {
+            return Err(Error::invalid("search", "a search has at most 300 bytes and no control characters"));
         }
+        if query.page > LAST_PAGE {
+            return Err(Error::invalid("page", format!("the last page that can be asked for is {LAST_PAGE}")));
+        }
+        // A search may read a whole cache; so many at once leave the other connections to those who pull.
+        let _turn = match query.search.trim() {
+            "" => None,
+            _ => self.0.search_permits.acquire().await.ok(),
+        };
         let mut rows = self.0.db.path_list(cache.id, query).await?;
         let has_next = rows.len() > PathPage::ROWS as usize;
         rows.truncate(PathPage::ROWS as usize);

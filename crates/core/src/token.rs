@@ -34,10 +34,14 @@ pub(crate) struct KnownToken {
 pub struct Tokens<'a>(pub(crate) &'a Core);
 
 impl Tokens<'_> {
-    /// Makes a token; the secret in the answer is kept nowhere. Admin scope and all-cache tokens are for administrators;
-    /// others may make what they could do themselves.
+    /// Makes a token; the secret in the answer is kept nowhere. For people and the operator: a token cannot make another,
+    /// which would outlive it. All-cache tokens are for administrators; others may make what they could do themselves.
     pub async fn create(&self, caller: &Caller, create: &TokenCreate) -> Result<CreatedToken> {
         let core = self.0;
+        let account_id = match caller {
+            Caller::Operator => None,
+            _ => Some(caller.require_person()?.account_id),
+        };
         check_label(&create.name)?;
         let cache_id = match &create.cache {
             Some(name) => Some(core.cache().open(caller, name.as_str(), create.scope, Discretion::Hide).await?.id),
@@ -50,10 +54,6 @@ impl Tokens<'_> {
             return Err(Error::invalid("expires_days", "the token would have expired already"));
         }
         let secret = secret::fresh(PREFIX);
-        let account_id = match caller {
-            Caller::Person(person) => Some(person.account_id),
-            _ => None,
-        };
         let new = NewToken {
             name: &create.name,
             prefix: &secret[..SHOWN],

@@ -44,6 +44,13 @@ pub async fn whole(body: Body, limit: usize) -> Result<Bytes> {
     Ok(whole.freeze())
 }
 
+/// Reads a body to its end without keeping it.
+pub async fn discard(body: Body) -> Result<()> {
+    let mut chunks = stream(body);
+    while chunks.next().await.transpose()?.is_some() {}
+    Ok(())
+}
+
 /// Reads a little of a body that nobody wants.
 pub async fn drain(body: Body) {
     let mut body = body;

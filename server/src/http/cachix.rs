@@ -24,10 +24,24 @@ use nix_compat::{
     nixhash::Sha256,
     store_path::{StorePath, StorePathHash},
 };
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeSeed, SeqAccess, Visitor},
+};
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Formatter},
+};
+use tokio::sync::Semaphore;
 
 /// Nearly two million hashes; a client before 1.7.5 asks for a whole closure at once.
 const LONGEST_QUERY: usize = 64 << 20;
+/// A quarter of a million hashes.
+const LONGEST_ANONYMOUS_QUERY: usize = 8 << 20;
+/// Strings in a query that are no hashes and are answered all the same.
+const MOST_JUNK: usize = 1000;
+/// Large queries in memory at once.
+static QUERIES: Semaphore = Semaphore::const_new(4);
 /// Narinfos with tens of thousands of references.
 const LONGEST_COMPLETE: usize = 16 << 20;
 const LONGEST_PART_REQUEST: usize = 4096;
@@ -110,10 +124,73 @@ async fn missing(
     let (parts, body) = request.into_parts();
     let caller = caller(&core, &parts.headers).await?;
     let cache = core.cache().open(&caller, &cache, Permission::Pull, Discretion::Hide).await?;
-    let body = body::whole(body, LONGEST_QUERY).await?;
-    let hashes: Vec<&str> = serde_json::from_slice(&body)
+    let longest = if matches!(caller, Caller::Anonymous { .. }) { LONGEST_ANONYMOUS_QUERY } else { LONGEST_QUERY };
+    let _turn = QUERIES.acquire().await.map_err(|_| Error::internal("the queue of queries is closed"))?;
+    let body = body::whole(body, longest).await?;
+    let asked =
+        tokio::task::spawn_blocking(move || serde_json::from_slice::<Asked>(&body)).await.map_err(Error::from)?;
+    let Asked { hashes, junk } = asked
         .map_err(|error| Error::invalid("", format!("the body is not a JSON array of store path hashes: {error}")))?;
-    Ok(Json(core.path().missing(&cache, &hashes).await?))
+    let missing = core.path().missing(&cache, hashes).await?;
+    Ok(Json(missing.iter().map(ToString::to_string).chain(junk).collect()))
+}
+
+/// What a client asks about. What is no hash cannot be here, so that it is missing; a little of it is told so.
+struct Asked {
+    hashes: Vec<StorePathHash>,
+    junk: BTreeSet<String>,
+}
+
+impl<'de> Deserialize<'de> for Asked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Asked, D::Error> {
+        /// Takes one string without keeping it, unless it is junk.
+        struct One<'a>(&'a mut Asked);
+
+        impl<'de> DeserializeSeed<'de> for One<'_> {
+            type Value = ();
+
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+                deserializer.deserialize_str(self)
+            }
+        }
+
+        impl Visitor<'_> for One<'_> {
+            type Value = ();
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("a store path hash")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
+                match StorePathHash::parse(text) {
+                    Ok(hash) => self.0.hashes.push(hash),
+                    Err(_) if text.len() <= 256 && self.0.junk.len() < MOST_JUNK => {
+                        self.0.junk.insert(text.to_owned());
+                    }
+                    Err(error) => return Err(E::custom(error)),
+                }
+                Ok(())
+            }
+        }
+
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Asked;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of store path hashes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Asked, A::Error> {
+                let mut asked = Asked { hashes: Vec::new(), junk: BTreeSet::new() };
+                while seq.next_element_seed(One(&mut asked))?.is_some() {}
+                Ok(asked)
+            }
+        }
+
+        deserializer.deserialize_seq(All)
+    }
 }
 
 #[derive(Deserialize)]

@@ -63,7 +63,9 @@ impl Target {
             return Target::below(cache, rest).filter(|target| reads && target.object != Object::Absent);
         }
         if let Some(domain) = core.address().cache_domain()
-            && let Some(label) = host(request.uri(), request.headers()).and_then(|host| label(host, domain))
+            && let Some(host) = host(request.uri(), request.headers())
+            && !core.address().is_public_host(host)
+            && let Some(label) = label(host, domain)
             && !["/api/", "/upload/"].iter().any(|prefix| path.starts_with(prefix))
         {
             return Target::below(&label, path.trim_start_matches('/'))

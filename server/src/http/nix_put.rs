@@ -20,7 +20,7 @@ use nix_compat::cache_info::CacheInfo;
 const LONGEST_NARINFO: usize = 8 << 20;
 const LONGEST_CACHE_INFO: usize = 4096;
 /// Listings come from clients, but ours is made from the bytes; theirs is read and dropped.
-const LONGEST_LISTING: usize = 256 << 20;
+const LONGEST_LISTING: u64 = 256 << 20;
 
 pub async fn answer(core: &Core, target: Target, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
@@ -31,7 +31,7 @@ pub async fn answer(core: &Core, target: Target, request: Request<Body>) -> Resp
             parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         let limit = match target.object {
             Object::Nar(_) => core.limits().nar_file_bytes,
-            Object::Listing(_) => LONGEST_LISTING as u64,
+            Object::Listing(_) => LONGEST_LISTING,
             Object::Narinfo(_) => LONGEST_NARINFO as u64,
             Object::CacheInfo | Object::Absent => LONGEST_CACHE_INFO as u64,
         };
@@ -51,9 +51,9 @@ pub async fn answer(core: &Core, target: Target, request: Request<Body>) -> Resp
             Object::Nar(Some(name)) => core.push().nar_put(&cache, name, body::stream(body)).await,
             Object::Narinfo(Some(hash)) => {
                 let text = body::whole(body, LONGEST_NARINFO).await?;
-                core.push().narinfo_put(&caller, &cache, hash, &text).await.map(drop)
+                core.push().narinfo_put(&caller, &cache, hash, text).await.map(drop)
             }
-            Object::Listing(Some(_)) => body::whole(body, LONGEST_LISTING).await.map(drop),
+            Object::Listing(Some(_)) => body::discard(body).await,
             Object::CacheInfo => {
                 let text = body::whole(body, LONGEST_CACHE_INFO).await?;
                 match CacheInfo::parse(&text) {

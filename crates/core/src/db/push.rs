@@ -17,10 +17,10 @@ statements! {
     LIST_STALE_UPLOADS = "SELECT id, public_id, cache_id, compression, pushed_by, state FROM upload WHERE touched_at < $1 LIMIT 100";
     DELETE_UPLOAD = "DELETE FROM upload WHERE id = $1";
     LOCK_CACHE = "UPDATE cache SET last_push_at = $2 WHERE id = $1";
-    FIND_PATH = "SELECT p.id, p.signatures, p.refs, n.nar_hash FROM store_path p JOIN nar n ON n.id = p.nar_id \
+    FIND_PATH = "SELECT p.id, p.name, p.nar_size, p.signatures, p.refs, n.nar_hash FROM store_path p JOIN nar n ON n.id = p.nar_id \
         WHERE p.cache_id = $1 AND p.hash = $2";
     FIND_NAR_BY_HASH = "SELECT id, file_size FROM nar WHERE nar_hash = $1 ORDER BY id LIMIT 1";
-    FIND_NAR_BY_FILE = "SELECT id, file_size FROM nar WHERE file_hash = $1";
+    FIND_NAR_BY_FILE = "SELECT id, file_size FROM nar WHERE file_hash = $1 AND nar_hash = $2";
     INSERT_NAR = "INSERT INTO nar (nar_hash, nar_size, file_hash, file_size, compression, created_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (file_hash) DO NOTHING";
     INSERT_LISTING = "INSERT INTO nar_listing (nar_id, listing) VALUES ($1, $2) ON CONFLICT (nar_id) DO NOTHING";
@@ -34,7 +34,7 @@ statements! {
     SET_SIGNATURES = "UPDATE store_path SET signatures = $2 WHERE id = $1";
     PUT_PUT_NAR = "INSERT INTO put_nar (cache_id, file_hash, file_size, touched_at) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (cache_id, file_hash) DO UPDATE SET touched_at = excluded.touched_at";
-    GET_PUT_NAR = "SELECT file_size FROM put_nar WHERE cache_id = $1 AND file_hash = $2";
+    GET_PUT_NAR = "SELECT file_size, compression FROM put_nar WHERE cache_id = $1 AND file_hash = $2";
     SET_PUT_NAR_VERIFIED = "UPDATE put_nar SET compression = $3 WHERE cache_id = $1 AND file_hash = $2";
     DELETE_OLD_PUT_NARS = "DELETE FROM put_nar WHERE (compression IS NULL AND touched_at < $1) OR touched_at < $2";
     IS_FILE_NEEDED = "SELECT (SELECT COUNT(*) FROM nar WHERE file_hash = $1) + (SELECT COUNT(*) FROM put_nar WHERE file_hash = $1)";
@@ -63,9 +63,21 @@ struct NarRow {
     file_size: i64,
 }
 
+/// A NAR file put by name; `compression` once a narinfo was found to be true of it.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct PutNarRow {
+    pub file_size: i64,
+    pub compression: Option<String>,
+}
+
+/// Signature lines kept of one path: more would make its narinfo a burden to all who read it.
+const MOST_SIGNATURES: usize = 32;
+
 #[derive(Clone, Debug, FromRow)]
 struct ExistingPath {
     id: i64,
+    name: String,
+    nar_size: i64,
     signatures: String,
     refs: String,
     nar_hash: Vec<u8>,
@@ -101,7 +113,7 @@ pub(crate) enum Committed {
     /// The hash parts that became visible, the path's own among them unless it is held.
     New { visible: Vec<String> },
     /// The cache has this path; the first one stays. Signatures were merged where the NAR and references are the same.
-    Existing { signatures_added: bool },
+    Existing,
     /// Nothing was stored, because these references are not in the cache.
     Missing(Vec<String>),
 }
@@ -182,12 +194,8 @@ impl Db {
         Ok(())
     }
 
-    pub async fn put_nar_get(&self, cache_id: i64, file_hash: &[u8]) -> Result<Option<i64>> {
-        Ok(read!(self, |pool| sqlx::query_scalar(GET_PUT_NAR)
-            .bind(cache_id)
-            .bind(file_hash)
-            .fetch_optional(pool)
-            .await?))
+    pub async fn put_nar_get(&self, cache_id: i64, file_hash: &[u8]) -> Result<Option<PutNarRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(GET_PUT_NAR).bind(cache_id).bind(file_hash).fetch_optional(pool).await?))
     }
 
     /// Notes that a narinfo was found to be true of this file, so that it can be read by its name.
@@ -233,20 +241,23 @@ impl Db {
             let existing: Option<ExistingPath> =
                 sqlx::query_as(FIND_PATH).bind(commit.cache_id).bind(commit.hash).fetch_optional(&mut *tx).await?;
             if let Some(existing) = existing {
-                let mut signatures_added = false;
-                if existing.nar_hash == commit.nar_hash && existing.refs == commit.refs {
+                // All that a signature covers must be the same.
+                let same = existing.nar_hash == commit.nar_hash
+                    && existing.refs == commit.refs
+                    && existing.name == commit.name
+                    && existing.nar_size == commit.nar_size;
+                if same {
                     let old: BTreeSet<&str> = existing.signatures.lines().collect();
                     let merged: BTreeSet<&str> = old.iter().copied().chain(commit.signatures.lines()).collect();
-                    if merged.len() > old.len() {
+                    if merged.len() > old.len() && merged.len() <= MOST_SIGNATURES {
                         let merged = merged.into_iter().collect::<Vec<_>>().join("\n");
                         sqlx::query(SET_SIGNATURES).bind(existing.id).bind(merged).execute(&mut *tx).await?;
-                        signatures_added = true;
                     }
                 }
                 if let Some(upload_id) = commit.upload_id {
                     sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(commit.now).execute(&mut *tx).await?;
                 }
-                Committed::Existing { signatures_added }
+                Committed::Existing
             } else {
                 let mut missing: BTreeSet<&str> = commit.awaits.iter().map(String::as_str).collect();
                 for chunk in commit.awaits.chunks(CHUNK) {
@@ -281,8 +292,15 @@ impl Db {
                             .bind(commit.now)
                             .execute(&mut *tx)
                             .await?;
-                        let nar: NarRow =
-                            sqlx::query_as(FIND_NAR_BY_FILE).bind(commit.file_hash).fetch_one(&mut *tx).await?;
+                        let nar: Option<NarRow> = sqlx::query_as(FIND_NAR_BY_FILE)
+                            .bind(commit.file_hash)
+                            .bind(commit.nar_hash)
+                            .fetch_optional(&mut *tx)
+                            .await?;
+                        // One file that unpacks to two NARs, read by two names of compression.
+                        let Some(nar) = nar else {
+                            return Err(Error::invalid("", "this file is stored already as another NAR"));
+                        };
                         if let Some(listing) = commit.listing {
                             sqlx::query(INSERT_LISTING).bind(nar.id).bind(listing).execute(&mut *tx).await?;
                         }

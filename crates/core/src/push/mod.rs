@@ -149,10 +149,9 @@ impl Pushes<'_> {
                 cache.state.stored_bytes.fetch_add(commit.file_size, std::sync::atomic::Ordering::Relaxed);
                 Ok(Published::New { visible: visible.contains(&hash) })
             }
-            Committed::Existing { signatures_added } => {
-                if signatures_added {
-                    core.narinfos.forget(cache, &[store_path.hash()]);
-                }
+            // Forgotten whether or not this push changed it: an earlier one may have ended between commit and here.
+            Committed::Existing => {
+                core.narinfos.forget(cache, &[store_path.hash()]);
                 Ok(Published::Existing)
             }
             Committed::Missing(missing) => {

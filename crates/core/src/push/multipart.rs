@@ -4,6 +4,7 @@
 use super::{Claim, KeyedLock, Publish, Published, Pushes, pushed_by};
 use crate::{
     Core,
+    blob::Scratch,
     caller::{Caller, Discretion},
     db::{PartRow, UploadRow},
     directory::Cache,
@@ -113,7 +114,7 @@ impl Pushes<'_> {
         let upload = core.db.upload_find(&id.to_string()).await?.filter(|upload| upload.state == "open");
         let upload = upload.ok_or_else(|| no_upload(id))?;
         let part = core.blob.part_receive::<_, Md5>(&upload.public_id, body, core.limits.part_bytes).await?;
-        let scratch = crate::blob::Scratch::new(part.path.clone());
+        let scratch = Scratch::new(part.path.clone());
         core.totals.push_bytes.add(part.size);
         let md5 = md5::Digest::finalize(part.digest);
         if md5[..] != expected[..] {
@@ -181,18 +182,20 @@ impl Pushes<'_> {
             .filter(|part| part.size > 0)
             .map(|part| core.blob.part_path(&upload.public_id, u32::try_from(part.number).unwrap_or(0)))
             .collect();
-        // A single part is the file already; more are copied into one while they are read.
-        let (staged, assembled) = match &paths[..] {
-            [only] => (only.clone(), None),
-            _ => {
-                let whole = core.blob.scratch_path(&upload.public_id)?;
-                (whole.clone(), Some(whole))
+        // What is verified is what is published: a name of our own, which a part that comes once more cannot replace. A
+        // single part is the file already; more are copied into one while they are read.
+        let staged = core.blob.scratch_path(&upload.public_id)?;
+        let _scratch = Scratch::new(staged.clone());
+        let found = match &paths[..] {
+            [only] => {
+                fs::hard_link(only, &staged).map_err(Error::storage)?;
+                self.verify(&claim, vec![staged.clone()], None).await?
             }
+            _ => self.verify(&claim, paths, Some(staged.clone())).await?,
         };
-        let found = self.verify(&claim, paths, assembled).await?;
         if !core.db.nar_is_stored(claim.nar_hash.as_bytes()).await? {
-            let (blob, file_hash) = (core.blob.clone(), found.file_hash);
-            tokio::task::spawn_blocking(move || blob.nar_publish(&staged, &file_hash)).await??;
+            let (blob, file_hash, now) = (core.blob.clone(), found.file_hash, core.now());
+            tokio::task::spawn_blocking(move || blob.nar_publish(&staged, &file_hash, now)).await??;
         }
         let publish = Publish {
             cache,

@@ -10,6 +10,7 @@ use nix_compat::{
     nixhash::Sha256,
     store_path::StorePathHash,
 };
+use std::sync::Arc;
 
 /// The name of a NAR file below `nar/`: `<52 nix32 digits>.nar`, perhaps with an extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +36,9 @@ impl Pushes<'_> {
     pub async fn nar_head(&self, cache: &Cache, name: NarFileName) -> Result<bool> {
         let core = self.0;
         let file_hash = name.file_hash.as_bytes();
-        if let Some(size) = core.db.put_nar_get(cache.id, file_hash).await? {
-            if core.blob.nar_open(&name.file_hash, size.unsigned_abs())?.is_some() {
-                core.db.put_nar_put(cache.id, file_hash, size, core.now().0).await?;
+        if let Some(put) = core.db.put_nar_get(cache.id, file_hash).await? {
+            if core.blob.nar_open(&name.file_hash, put.file_size.unsigned_abs())?.is_some() {
+                core.db.put_nar_put(cache.id, file_hash, put.file_size, core.now().0).await?;
                 return Ok(true);
             }
             return Ok(false);
@@ -62,14 +63,27 @@ impl Pushes<'_> {
                 found.to_nix32()
             )));
         }
-        let (blob, file_hash, path) = (core.blob.clone(), name.file_hash, received.path);
-        tokio::task::spawn_blocking(move || blob.nar_publish(&path, &file_hash)).await??;
+        let (blob, file_hash, path, now) = (core.blob.clone(), name.file_hash, received.path, core.now());
+        tokio::task::spawn_blocking(move || blob.nar_publish(&path, &file_hash, now)).await??;
         scratch.keep();
         core.db.put_nar_put(cache.id, name.file_hash.as_bytes(), super::signed(received.size), core.now().0).await
     }
 
-    /// Publishes the path that a narinfo describes, or adds its signatures to the path that is there.
+    /// Publishes the path that a narinfo describes, or adds its signatures to the path that is there. The work goes on when
+    /// the client hangs up: what the database has, memory must learn.
     pub async fn narinfo_put(
+        &self,
+        caller: &Caller,
+        cache: &Arc<Cache>,
+        hash: StorePathHash,
+        text: Bytes,
+    ) -> Result<Published> {
+        let (core, caller, cache) = (self.0.clone(), caller.clone(), cache.clone());
+        let task = tokio::spawn(async move { core.push().narinfo_put_one(&caller, &cache, hash, &text).await });
+        task.await?
+    }
+
+    async fn narinfo_put_one(
         &self,
         caller: &Caller,
         cache: &Cache,
@@ -107,7 +121,14 @@ impl Pushes<'_> {
         let by = pushed_by(caller);
         let present = core.db.paths_present(cache.id, &[hash.to_string()], false).await?;
         if !present.is_empty() {
-            // Nothing to verify: the commit only adds signatures, and only where NAR hash and references are the same.
+            // The commit only adds signatures, and only where everything that is signed is the same. A file that this client
+            // put is verified all the same: it remembers the name, and may ask for it.
+            let put = core.db.put_nar_get(cache.id, name.file_hash.as_bytes()).await?;
+            if put.is_some_and(|put| put.compression.is_none()) {
+                self.verify(&claim, vec![core.blob.nar_file(&name.file_hash)], None).await?;
+                let compression = claim.compression.as_str();
+                core.db.put_nar_verified(cache.id, name.file_hash.as_bytes(), compression).await?;
+            }
             let found = Found { file_hash: name.file_hash, file_size: 0, listing: None };
             return self
                 .publish(&Publish { cache, claim: &claim, found: &found, pushed_by: &by, upload_id: None, hold: false })

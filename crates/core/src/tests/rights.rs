@@ -45,8 +45,8 @@ async fn every_method_as_every_caller() {
                 ("push.part_url", [Who, No, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
                 ("push.complete", [Who, No, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
                 ("push.abort", [Who, No, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
-                ("token.create push", [Who, No, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
-                ("token.create admin", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("token.create push", [Who, Who, Who, Who, Who, Who, Yes, Yes, Yes]),
+                ("token.create admin", [Who, Who, Who, Who, Who, Who, No, Yes, Yes]),
             ],
         ),
         (
@@ -58,8 +58,8 @@ async fn every_method_as_every_caller() {
                 ("push.part_url", [Who, No, Yes, Yes, No, Yes, Yes, Yes, Yes]),
                 ("push.complete", [Who, No, Yes, Yes, No, Yes, Yes, Yes, Yes]),
                 ("push.abort", [Who, No, Yes, Yes, No, Yes, Yes, Yes, Yes]),
-                ("token.create push", [Who, No, Yes, Yes, No, Yes, Yes, Yes, Yes]),
-                ("token.create admin", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("token.create push", [Who, Who, Who, Who, Who, Who, Yes, Yes, Yes]),
+                ("token.create admin", [Who, Who, Who, Who, Who, Who, No, Yes, Yes]),
             ],
         ),
     ] {
@@ -119,7 +119,7 @@ async fn every_method_as_every_caller() {
     let name = UserName::parse("new").unwrap();
     for (caller, row) in callers.iter().zip([
         [Who, Who, Who, Who, Who, Who, Who, Who],
-        [No, No, No, Who, Who, Who, Who, Who],
+        [No, No, Who, Who, Who, Who, Who, Who],
         [No, No, No, Yes, Yes, Yes, Yes, Yes],
         [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes],
         [Yes, Yes, Yes, Yes, Yes, Who, Who, Who],

@@ -189,10 +189,9 @@ async fn a_path_waits_for_its_references(home: Home) {
         assert!(narinfo(core, "main", &waiting.claim.store_path).await.is_none());
     }
     let cache = core.cache_remembered("main").unwrap();
-    let hashes = [&top, &mid, &leaf].map(|thing| thing.claim.store_path.hash().to_string());
-    let asked: Vec<&str> = hashes.iter().map(String::as_str).chain(["junk", "junk"]).collect();
-    let missing = core.path().missing(&cache, &asked).await.unwrap();
-    assert_eq!(missing, [hashes[2].as_str(), "junk"], "the bytes of held paths are here");
+    let hashes = [&top, &mid, &leaf, &leaf].map(|thing| thing.claim.store_path.hash());
+    let missing = core.path().missing(&cache, hashes.to_vec()).await.unwrap();
+    assert_eq!(missing, [hashes[2]], "the bytes of held paths are here, and each is named once");
     let overview = core.overview(&Caller::Operator).await.unwrap();
     assert!(matches!(&overview.attention[..], [.., iglu_api::overview::Attention::HeldPaths { count: 2, .. }]));
 
@@ -287,7 +286,7 @@ async fn nix_puts_a_path(home: Home) {
         core.push().nar_put(&cache, name, body(&thing.nar)).await
     };
     let put_narinfo = async |thing: &Thing, text: String| {
-        core.push().narinfo_put(&Caller::Operator, &cache, thing.claim.store_path.hash(), text.as_bytes()).await
+        core.push().narinfo_put(&Caller::Operator, &cache, thing.claim.store_path.hash(), text.into()).await
     };
 
     assert!(refusal(put_narinfo(&leaf, text(&leaf)).await).contains("is not in cache \"main\""));
