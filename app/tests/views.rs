@@ -37,3 +37,8 @@ fn nothing_is_styled_inline() {
 fn no_markup_is_taken_from_text() {
     nowhere("inner_html", "it would not be escaped");
 }
+
+#[test]
+fn titles_are_texts() {
+    nowhere("<Title text=move", "the text is read after the page's reactive values are gone, and the page then fails");
+}

@@ -252,3 +252,25 @@ async fn live_pages_hear_of_pushes() {
     let heard = tokio::time::timeout(Duration::from_secs(5), heard).await.expect("an event in time");
     assert!(heard.contains("\"kind\":\"path_pushed\"") && heard.contains("\"name\":\"heard\""), "{heard}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_asked_for_at_once_all_come() {
+    let server = Server::start().await.unwrap();
+    server.cache("open", false).unwrap();
+    let mut readers = tokio::task::JoinSet::new();
+    for reader in 0..8 {
+        let (http, url) = (server.http().clone(), server.url());
+        readers.spawn(async move {
+            for turn in 0..60 {
+                let path =
+                    ["/caches/open/paths", "/caches/open", "/login", "/caches/open/paths?q=x"][(reader + turn) % 4];
+                let page = http.get(&format!("{url}{path}")).await.unwrap();
+                assert_eq!(page.status, 200, "{path}: {}", page.text());
+            }
+        });
+    }
+    while let Some(reader) = readers.join_next().await {
+        reader.unwrap();
+    }
+    assert!(!server.log().contains("panicked"), "{}", server.log());
+}

@@ -119,7 +119,8 @@ pub fn CachePaths() -> impl IntoView {
         });
     });
     view! {
-        <Title text=move || format!("Paths of {}", cache.name.get()) />
+        // The title's text is read when the page's own values may be gone already: it must be a text, not a closure.
+        {move || view! { <Title text=format!("Paths of {}", cache.name.get()) /> }}
         <h2 class="sr-only">"Paths"</h2>
         <SearchForm asked />
         <div aria-live="polite">
