@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 site_sources := $(shell find app frontend style public crates/api crates/nix-compat/src -type f 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: run test dev build lint bench test-big screenshots setup setup-test clean-data
+.PHONY: run test test-nix-all dev build lint bench test-big fuzz screenshots setup setup-test clean-data
 
 ## Sets up, builds, and starts Iglu on 127.0.0.1:8080 with its data in ./data
 run: build
@@ -19,6 +19,12 @@ build: setup target/site/.release
 ## Every check there is
 test: setup-test
 	scripts/test.sh
+
+## What clients do, with three releases of the real Nix; makes chroots for two of them (as root; 0.7 GB below IGLU_NIX_ROOTS)
+test-nix-all: export IGLU_NIX_ROOTS ?= /var/tmp/iglu-nix-roots
+test-nix-all: setup-test
+	scripts/nix-roots.sh
+	cargo nextest run -E 'binary(nix_all)' --no-fail-fast
 
 ## Formatting, lints, licences
 lint: setup-test
@@ -37,6 +43,10 @@ bench: build
 ## A 5 GiB NAR in and out by every way, with the server's memory watched; takes many minutes and 30 GB of disk
 test-big: build
 	IGLU_BIG=1 IGLU_BIN=$(CURDIR)/target/release/iglu cargo nextest run --release -p iglu-end2end -E 'test(big)' --no-capture
+
+## Every fuzz target for FUZZ_SECONDS, or one of them: `make fuzz TARGET=nar FUZZ_SECONDS=600`
+fuzz: setup-test
+	scripts/fuzz.sh $(or $(TARGET),all) $(or $(FUZZ_SECONDS),60)
 
 setup:
 	scripts/setup.sh build

@@ -2,7 +2,7 @@
 # Installs what building and testing Iglu needs. Each step looks first and does nothing where its result is there.
 #
 #   scripts/setup.sh build   Rust for wasm32, npm packages, cargo-leptos, wasm-bindgen
-#   scripts/setup.sh test    the above, and what the tests drive: nextest, cargo-deny, Chromium, Nix, PostgreSQL
+#   scripts/setup.sh test    the above, and what the tests drive: nextest, cargo-deny, Chromium, Nix, PostgreSQL, nginx
 #   scripts/setup.sh bench   what `make bench` compares with: nginx, wrk
 #
 # Rust for wasm32 comes from rustup where its server answers. Elsewhere, or with SETUP_DEBIAN_RUST=1, it is Debian's
@@ -95,6 +95,10 @@ if [ "$what" = test ]; then
   command -v chromium >/dev/null || { step "Chromium"; debian chromium; }
   command -v nix >/dev/null || { step "Nix"; debian nix-bin; }
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { step "PostgreSQL"; debian postgresql; }
+  command -v openssl >/dev/null && PATH=$PATH:/usr/sbin command -v nginx >/dev/null || {
+    step "nginx, openssl"
+    debian nginx-light openssl
+  }
   command -v setpriv >/dev/null || { step "setpriv"; debian util-linux; }
 fi
 if [ "$what" = bench ]; then

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use crate::body::{self, Body};
 
 /// Who is asking, as headers say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +73,8 @@ impl Reply {
 /// The connection pool. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Http {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpConnector, Body>,
+    reached_at: Option<Authority>,
 }
 
 impl Default for Http {
@@ -84,12 +88,24 @@ impl Http {
     pub fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), reached_at: None }
+    }
+
+    /// Reaches every host name at this `IP:PORT`, as a wildcard in DNS would; the `Host` header still names the host.
+    /// URLs with an IP address are reached where they say.
+    pub fn reaching(mut self, address: &str) -> anyhow::Result<Self> {
+        self.reached_at = Some(address.parse()?);
+        Ok(self)
     }
 
     /// Sends and reads the whole answer into memory. Redirects are not followed.
     pub async fn send(&self, request: Request<Bytes>) -> anyhow::Result<Reply> {
-        let response = self.stream(request).await?;
+        self.send_body(request.map(body::full)).await
+    }
+
+    /// [`Http::send`] of a body that may have no known length.
+    pub async fn send_body(&self, request: Request<Body>) -> anyhow::Result<Reply> {
+        let response = self.stream_body(request).await?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
         Ok(Reply { status: parts.status, headers: parts.headers, body })
@@ -97,7 +113,19 @@ impl Http {
 
     /// Sends and leaves the body to the caller: for answers too big for memory.
     pub async fn stream(&self, request: Request<Bytes>) -> anyhow::Result<http::Response<Incoming>> {
-        Ok(self.client.request(request.map(Full::new)).await?)
+        self.stream_body(request.map(body::full)).await
+    }
+
+    async fn stream_body(&self, mut request: Request<Body>) -> anyhow::Result<http::Response<Incoming>> {
+        if let (Some(address), Some(named)) = (&self.reached_at, request.uri().authority().cloned())
+            && !is_address(named.host())
+        {
+            let mut parts = request.uri().clone().into_parts();
+            parts.authority = Some(address.clone());
+            *request.uri_mut() = http::Uri::from_parts(parts)?;
+            request.headers_mut().entry(HOST).or_insert(HeaderValue::from_str(named.as_str())?);
+        }
+        Ok(self.client.request(request).await?)
     }
 
     /// A request with the given extra headers.
@@ -116,6 +144,10 @@ impl Http {
     pub async fn get(&self, url: &str) -> anyhow::Result<Reply> {
         self.call(Method::GET, url, &Credentials::None, &[], Bytes::new()).await
     }
+}
+
+fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 /// Builds a request for [`Http::send`].
@@ -181,4 +213,50 @@ pub fn address(url: &str) -> anyhow::Result<String> {
     let uri: http::Uri = url.parse()?;
     let host = uri.host().ok_or_else(|| anyhow::anyhow!("{url} names no host"))?;
     Ok(format!("{host}:{}", uri.port_u16().unwrap_or(80)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::body::streamed;
+
+    /// Answers one request with an empty 200, and gives what was sent up to `end`.
+    async fn overheard(listener: TcpListener, end: &str) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(end.as_bytes()) {
+            heard.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        String::from_utf8(heard).unwrap()
+    }
+
+    #[tokio::test]
+    async fn streams_go_in_chunks_to_the_host_they_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = Http::new().reaching(&listener.local_addr().unwrap().to_string()).unwrap();
+        let (body, ended) = streamed(&b"hello"[..]);
+        let request = Request::put("http://main.cache.test:8080/pfx/x?").body(body).unwrap();
+        let (heard, reply) = tokio::join!(overheard(listener, "0\r\n\r\n"), http.send_body(request));
+        assert_eq!(reply.unwrap().status, 200);
+        assert!(ended.await.unwrap().is_empty());
+        let (head, body) = heard.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("PUT /pfx/x? HTTP/1.1\r\n"), "{head}");
+        let head = head.to_lowercase();
+        assert!(head.contains("\r\nhost: main.cache.test:8080"), "{head}");
+        assert!(head.contains("transfer-encoding: chunked") && !head.contains("content-length"), "{head}");
+        assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n");
+    }
+
+    #[tokio::test]
+    async fn addresses_are_reached_where_they_say() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let http = Http::new().reaching("127.0.0.1:1").unwrap();
+        let (heard, reply) = tokio::join!(overheard(listener, "\r\n\r\n"), http.get(&url));
+        assert_eq!(reply.unwrap().status, 200);
+        assert!(heard.starts_with("GET /x HTTP/1.1\r\n"), "{heard}");
+    }
 }

@@ -3,11 +3,15 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod attic;
+pub mod body;
 pub mod cachix;
 pub mod digest;
 pub mod http;
 pub mod nar;
 pub mod nix;
+pub mod object;
 pub mod put;
 pub mod refusal;
 pub mod server;
+pub mod tls_proxy;

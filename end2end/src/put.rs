@@ -1,7 +1,9 @@
 //! Pushing one store path by hand the way `nix copy` does, so that a test can spoil any single thing about it.
 //! Holds whole NARs in memory: for small ones.
 
-use async_compression::tokio::bufread::{BzEncoder, XzDecoder, XzEncoder, ZstdDecoder, ZstdEncoder};
+use async_compression::tokio::bufread::{
+    BrotliDecoder, BzDecoder, BzEncoder, GzipDecoder, XzDecoder, XzEncoder, ZstdDecoder, ZstdEncoder,
+};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -19,7 +21,7 @@ pub async fn compress(name: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// The inverse of [`compress`], across all members of the stream.
+/// Decompresses in memory, across all members of the stream; knows each compression that Nix writes and tests use.
 pub async fn decompress(name: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
     match name {
         "none" => Ok(bytes.to_vec()),
@@ -33,6 +35,17 @@ pub async fn decompress(name: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
             decoder.multiple_members(true);
             all(decoder).await
         }
+        "gzip" => {
+            let mut decoder = GzipDecoder::new(bytes);
+            decoder.multiple_members(true);
+            all(decoder).await
+        }
+        "bzip2" => {
+            let mut decoder = BzDecoder::new(bytes);
+            decoder.multiple_members(true);
+            all(decoder).await
+        }
+        "br" => all(BrotliDecoder::new(bytes)).await,
         _ => anyhow::bail!("no decompressor for {name}"),
     }
 }

@@ -57,12 +57,19 @@ struct TokenMade {
 #[derive(Debug, Clone, Default)]
 pub struct Setup {
     cache_domain: Option<String>,
+    public_url: Option<String>,
 }
 
 impl Setup {
     /// Gives each cache a host name of its own: a label before this domain.
     pub fn with_cache_domain(mut self, domain: &str) -> Self {
         self.cache_domain = Some(domain.to_owned());
+        self
+    }
+
+    /// Where clients find the server, if not at its own address: behind a proxy.
+    pub fn with_public_url(mut self, url: &str) -> Self {
+        self.public_url = Some(url.to_owned());
         self
     }
 
@@ -192,7 +199,8 @@ impl Server {
     /// What server and command line must agree on: the data, and the address that names and URLs are made from.
     fn settings(&self) -> Vec<OsString> {
         let mut settings: Vec<OsString> = vec!["--data".into(), self.data().into()];
-        settings.extend(["--public-url".into(), self.url().into()]);
+        let public_url = self.setup.public_url.clone().unwrap_or_else(|| self.url());
+        settings.extend(["--public-url".into(), public_url.into()]);
         settings.extend(self.setup.cache_domain.iter().flat_map(|domain| ["--cache-domain".into(), domain.into()]));
         settings
     }
@@ -310,7 +318,7 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 
 /// A port nobody listens on at this moment, below those that the system gives to outgoing connections, which tests
 /// running at the same time make by the thousand.
-fn free_port() -> anyhow::Result<u16> {
+pub fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..1000 {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

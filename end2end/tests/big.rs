@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use iglu_end2end::cachix::{Object, PushOptions};
+use iglu_end2end::cachix::PushOptions;
 use iglu_end2end::digest;
 use iglu_end2end::http::{Credentials, request};
 use iglu_end2end::nix::{self, FreshStore, Nix, said};
+use iglu_end2end::object::Object;
 use iglu_end2end::server::{Scope, Server};
 use sha2::Digest as _;
 

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use iglu_end2end::cachix::wire::{Compression, Permission};
-use iglu_end2end::cachix::{Client, Faults, Object, Profile, PushOptions, Signer};
+use iglu_end2end::cachix::{Client, Faults, Profile, PushOptions, Signer};
 use iglu_end2end::digest;
 use iglu_end2end::http::Credentials;
 use iglu_end2end::nix::{self, FreshStore, Nix, said};
+use iglu_end2end::object::Object;
 use iglu_end2end::put::Putter;
 use iglu_end2end::refusal::Refusal;
 use iglu_end2end::server::{Scope, Server};

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use iglu_end2end::cachix::wire::{Complete, Compression, NarInfoCreate};
-use iglu_end2end::cachix::{Object, Profile, PushOptions};
+use iglu_end2end::cachix::{Profile, PushOptions};
 use iglu_end2end::digest::{self, Random};
 use iglu_end2end::nar;
+use iglu_end2end::object::Object;
 use iglu_end2end::put::{Draft, Putter, compress};
 use iglu_end2end::server::{Scope, Server};
 

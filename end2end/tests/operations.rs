@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use iglu_end2end::{
-    cachix::{Object, PushOptions},
+    cachix::PushOptions,
+    object::Object,
     server::{Scope, Server},
 };
 use std::{collections::BTreeMap, process::Command, time::Duration};

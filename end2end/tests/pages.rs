@@ -5,8 +5,9 @@
 use bytes::Bytes;
 use http::Method;
 use iglu_end2end::{
-    cachix::{Object, PushOptions},
+    cachix::PushOptions,
     http::{Credentials, Reply},
+    object::Object,
     server::{Scope, Server},
 };
 use std::time::Duration;

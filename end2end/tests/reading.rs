@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use http::Method;
-use iglu_end2end::cachix::{Object, PushOptions};
+use iglu_end2end::cachix::PushOptions;
 use iglu_end2end::digest;
 use iglu_end2end::http::{Credentials, Http, Reply};
+use iglu_end2end::object::Object;
 use iglu_end2end::put::{Draft, Narinfo};
 use iglu_end2end::refusal::Refusal;
 use iglu_end2end::server::{Scope, Server, Setup};

@@ -3,15 +3,18 @@
 
 use crate::{boot, config::StoreSettings};
 use anyhow::Context;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand, ValueEnum};
 use iglu_api::{
     CacheName, Timestamp, UserName,
-    cache::{CacheCreate, Permission, PreferredCompression, Visibility},
+    cache::{CacheChange, CacheCreate, Permission, Signing, Visibility},
+    key::KeyState,
     token::TokenCreate,
 };
 use iglu_core::{Caller, Core};
 use serde_json::{Value, json};
 use std::io::Read;
+use zeroize::Zeroizing;
 
 #[derive(Subcommand)]
 enum Admin {
@@ -21,6 +24,9 @@ enum Admin {
     /// Caches
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Signing keys of caches
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Tokens for clients and scripts
     #[command(subcommand)]
     Token(TokenCommand),
@@ -63,9 +69,61 @@ enum CacheCommand {
         /// Nix asks caches with a lower number first
         #[arg(long, default_value_t = CacheCreate::DEFAULT_PRIORITY)]
         priority: i32,
+        /// Those who push sign with keys that they register; the server has none
+        #[arg(long)]
+        client_signed: bool,
     },
     /// Print name, URL and public keys
     Show { name: String },
+    /// Change what is named, and nothing else
+    Set {
+        name: String,
+        /// Who pulls without a token
+        #[arg(long)]
+        visibility: Option<Seen>,
+        /// Nix asks caches with a lower number first
+        #[arg(long)]
+        priority: Option<i32>,
+        /// Whether a path is shown only when its references are here too, or without them
+        #[arg(long)]
+        closures: Option<Closures>,
+        /// A cache that this one sits on top of: what it has need not be pushed. May be given again; `none` for none
+        #[arg(long)]
+        upstream: Vec<String>,
+    },
+    /// Remove a cache and all its paths, for ever
+    Remove {
+        name: String,
+        /// Really
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Seen {
+    Public,
+    Private,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Closures {
+    Strict,
+    Lenient,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Print the keys of a cache and what each is good for
+    List { cache: String },
+    /// Make one more key; it signs what comes, and by and by what is there
+    Add { cache: String },
+    /// Add a key that signed for this cache elsewhere: `name:base64` from standard input
+    Import { cache: String },
+    /// Take a key out of use; what it signed stays signed
+    Retire { cache: String, name: String },
+    /// Register the public key (base64) of somebody who signs before pushing
+    Register { cache: String, public_key: String },
 }
 
 #[derive(Subcommand)]
@@ -131,17 +189,64 @@ async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)>
             core.account().create(&caller, &name, password, admin).await?;
             Ok((json!({ "name": name, "admin": admin }), format!("user {name} can log in")))
         }
-        Admin::Cache(CacheCommand::Create { name, private, priority }) => {
-            let create = CacheCreate {
-                name: name.clone(),
-                visibility: if private { Visibility::Private } else { Visibility::Public },
-                priority,
-                compression: PreferredCompression::default(),
-            };
+        Admin::Cache(CacheCommand::Create { name, private, priority, client_signed }) => {
+            let visibility = if private { Visibility::Private } else { Visibility::Public };
+            let signing = if client_signed { Signing::Client } else { Signing::Server };
+            let create = CacheCreate { priority, signing, ..CacheCreate::new(name.clone(), visibility) };
             core.cache().create(&caller, &create).await?;
             show_cache(core, name.as_str()).await
         }
         Admin::Cache(CacheCommand::Show { name }) => show_cache(core, &name).await,
+        Admin::Cache(CacheCommand::Set { name, visibility, priority, closures, upstream }) => {
+            let change = CacheChange {
+                visibility: visibility.map(|seen| match seen {
+                    Seen::Public => Visibility::Public,
+                    Seen::Private => Visibility::Private,
+                }),
+                priority,
+                is_lenient: closures.map(|closures| matches!(closures, Closures::Lenient)),
+                client_filter_keys: None,
+                upstreams: match &upstream[..] {
+                    [] => None,
+                    [none] if none == "none" => Some(Vec::new()),
+                    _ => Some(upstream),
+                },
+            };
+            core.cache().change(&caller, &name, &change).await?;
+            show_cache(core, &name).await
+        }
+        Admin::Cache(CacheCommand::Remove { name, .. }) => {
+            core.cache().remove(&caller, &name).await?;
+            Ok((json!({ "removed": name }), format!("cache {name} is removed")))
+        }
+        Admin::Key(command) => {
+            let cache = match &command {
+                KeyCommand::List { cache } => cache,
+                KeyCommand::Add { cache } => {
+                    core.key().add(&caller, cache).await?;
+                    cache
+                }
+                KeyCommand::Import { cache } => {
+                    let mut secret = Zeroizing::new(String::new());
+                    std::io::stdin().take(4096).read_to_string(&mut secret).context("reading the key")?;
+                    core.key().import(&caller, cache, &secret).await?;
+                    cache
+                }
+                KeyCommand::Retire { cache, name } => {
+                    core.key().retire(&caller, cache, name).await?;
+                    cache
+                }
+                KeyCommand::Register { cache, public_key } => {
+                    let key = STANDARD.decode(public_key.trim()).ok().and_then(|key| <[u8; 32]>::try_from(key).ok());
+                    let key = key.context("a public key is 32 bytes as base64, without a name")?;
+                    core.key().register(&caller, cache, &key).await?;
+                    cache
+                }
+            };
+            let keys = core.key().list(&caller, cache).await?;
+            let lines = keys.iter().map(|key| format!("{}  {}", key.public_key, key_state(&key.state)));
+            Ok((json!({ "keys": keys }), lines.collect::<Vec<_>>().join("\n")))
+        }
         Admin::Token(TokenCommand::Create { name, cache, scope, expires, .. }) => {
             let create = TokenCreate {
                 name,
@@ -163,6 +268,15 @@ async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)>
     }
 }
 
+fn key_state(state: &KeyState) -> String {
+    match state {
+        KeyState::Active => "signs".to_owned(),
+        KeyState::Signing { paths_left } => format!("signs, {paths_left} older paths left"),
+        KeyState::Retired { at } => format!("retired {}", &at.to_string()[..10]),
+        KeyState::Client { registered_by } => format!("signs elsewhere, registered by {registered_by}"),
+    }
+}
+
 async fn show_cache(core: &Core, name: &str) -> anyhow::Result<(Value, String)> {
     let cache = core.cache().get(&Caller::Operator, name).await?;
     let json = json!({
@@ -171,6 +285,8 @@ async fn show_cache(core: &Core, name: &str) -> anyhow::Result<(Value, String)> 
         "public_keys": cache.public_keys,
         "visibility": cache.summary.visibility,
         "priority": cache.summary.priority,
+        "closures": if cache.is_lenient { "lenient" } else { "strict" },
+        "upstreams": cache.upstreams,
         "paths": cache.summary.path_count,
         "bytes": cache.summary.stored_bytes,
     });

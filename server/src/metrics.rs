@@ -76,13 +76,28 @@ pub enum NixRoute {
     CacheInfo,
     Narinfo,
     Nar,
+    NarUrl,
     Listing,
-    Absent,
+    Log,
+    Realisation,
+    DebugInfo,
+    Member,
+    AtticConfig,
 }
 
 impl NixRoute {
-    const ALL: [NixRoute; 5] =
-        [NixRoute::CacheInfo, NixRoute::Narinfo, NixRoute::Nar, NixRoute::Listing, NixRoute::Absent];
+    const ALL: [NixRoute; 10] = [
+        NixRoute::CacheInfo,
+        NixRoute::Narinfo,
+        NixRoute::Nar,
+        NixRoute::NarUrl,
+        NixRoute::Listing,
+        NixRoute::Log,
+        NixRoute::Realisation,
+        NixRoute::DebugInfo,
+        NixRoute::Member,
+        NixRoute::AtticConfig,
+    ];
 
     fn pattern(self) -> &'static str {
         match self {
@@ -90,7 +105,12 @@ impl NixRoute {
             NixRoute::Narinfo => "/{cache}/{hash}.narinfo",
             NixRoute::Nar => "/{cache}/nar/{file}",
             NixRoute::Listing => "/{cache}/{hash}.ls",
-            NixRoute::Absent => "/{cache}/{other}",
+            NixRoute::NarUrl => "/{cache}/narurl/{file}",
+            NixRoute::Log => "/{cache}/log/{derivation}",
+            NixRoute::Realisation => "/{cache}/realisations/{id}.doi",
+            NixRoute::DebugInfo => "/{cache}/debuginfo/{id}",
+            NixRoute::Member => "/{cache}/serve/{hash}/{path}",
+            NixRoute::AtticConfig => "/{cache}/attic-cache-info",
         }
     }
 }
@@ -101,7 +121,7 @@ struct Handles {
     missing: Counter,
 }
 
-static NIX: LazyLock<[Handles; 5]> = LazyLock::new(|| {
+static NIX: LazyLock<[Handles; NixRoute::ALL.len()]> = LazyLock::new(|| {
     NixRoute::ALL.map(|route| Handles {
         seconds: histogram!("iglu_http_request_seconds", "route" => route.pattern()),
         ok: counter!("iglu_http_requests_total", "route" => route.pattern(), "status" => "200"),

@@ -19,17 +19,19 @@ pub async fn cache_get(name: String) -> Result<CacheDetail, UiError> {
     Ok(call.core.cache().get(&call.caller, &name).await?)
 }
 
-/// Creates a cache and leads to its page. `visibility` is `public` or `private`, `compression` is `zstd` or `xz`.
+/// Creates a cache and leads to its page. `visibility` is `public` or `private`, `compression` is `zstd` or `xz`, `signing` is
+/// `server` or `client`.
 #[server]
 pub async fn cache_create(
     name: String,
     visibility: String,
     priority: String,
     compression: String,
+    signing: String,
 ) -> Result<(), UiError> {
     use iglu_api::{
         CacheName,
-        cache::{CacheCreate, PreferredCompression, Visibility},
+        cache::{CacheCreate, PreferredCompression, Signing, Visibility},
     };
     let call = super::context::Call::here()?;
     let invalid =
@@ -47,6 +49,12 @@ pub async fn cache_create(
             "xz" => PreferredCompression::Xz,
             _ => return Err(invalid("compression", "choose zstd or xz")),
         },
+        signing: match signing.as_str() {
+            "server" => Signing::Server,
+            "client" => Signing::Client,
+            _ => return Err(invalid("signing", "choose the server or those who push")),
+        },
+        client_filter_keys: Vec::new(),
     };
     call.core.cache().create(&call.caller, &create).await?;
     super::context::redirect_local(&format!("/caches/{}", create.name));

@@ -18,6 +18,19 @@ pub const VISIBILITIES: [Choice; 2] = [
     Choice { value: "private", label: "Private", help: "Only with a token, by netrc." },
 ];
 
+const SIGNINGS: [Choice; 2] = [
+    Choice {
+        value: "server",
+        label: "The server",
+        help: "Whatever is pushed gets the signature of the cache's own key.",
+    },
+    Choice {
+        value: "client",
+        label: "Those who push",
+        help: "With keys that they register (cachix generate-keypair). What no such key signed is refused.",
+    },
+];
+
 #[component]
 pub fn CacheCreatePage() -> impl IntoView {
     let allowed = Resource::new_blocking(
@@ -50,7 +63,7 @@ fn CacheForm() -> impl IntoView {
     view! {
         <PageHead title="New cache" trail=vec![("Caches".to_owned(), "/caches".to_owned())] />
         <ActionForm action attr:class="card flex max-w-xl flex-col gap-5 p-5">
-            <Refusal error fields=&["name", "visibility", "priority", "compression"] />
+            <Refusal error fields=&["name", "visibility", "priority", "compression", "signing"] />
             <Field
                 name="name"
                 label="Name"
@@ -76,6 +89,7 @@ fn CacheForm() -> impl IntoView {
                 help="What pushing clients are asked to use. Anything that Nix reads is accepted."
                 error
             />
+            <Choices name="signing" legend="Who signs" choices=&SIGNINGS value="server" error />
             <div class="flex gap-2">
                 <Submit label="Create cache" pending=action.pending() />
                 <LinkButton href="/caches" label="Cancel" look=Look::Quiet />

@@ -133,6 +133,10 @@ mod tests {
             uri: uri.to_owned(),
             public_url: "https://cache.example.org:8443".to_owned(),
             public_keys: vec!["main-1:AAAA".to_owned(), "main-2:BBBB".to_owned()],
+            signing: iglu_api::cache::Signing::Server,
+            is_lenient: false,
+            client_filter_keys: Vec::new(),
+            upstreams: Vec::new(),
             compression: PreferredCompression::Zstd,
             permission: Some(Permission::Push),
         }

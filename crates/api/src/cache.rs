@@ -42,6 +42,17 @@ impl PreferredCompression {
     }
 }
 
+/// Who signs the paths of a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signing {
+    /// The server, with the cache's own keys. Signatures that come along are kept beside.
+    #[default]
+    Server,
+    /// Those who push, with keys that are registered. What no such key signed is refused.
+    Client,
+}
+
 /// What a new cache is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheCreate {
@@ -50,11 +61,38 @@ pub struct CacheCreate {
     /// Nix asks caches with a lower number first; cache.nixos.org has 40.
     pub priority: i32,
     pub compression: PreferredCompression,
+    pub signing: Signing,
+    /// Names of keys: attic clients leave out what these signed, so that references may be missing.
+    pub client_filter_keys: Vec<String>,
+}
+
+/// What is to change of a cache; `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheChange {
+    pub visibility: Option<Visibility>,
+    pub priority: Option<i32>,
+    /// Whether paths are shown although references are missing.
+    pub is_lenient: Option<bool>,
+    pub client_filter_keys: Option<Vec<String>>,
+    /// URLs of caches that this one sits on top of: what they have need not be pushed here.
+    pub upstreams: Option<Vec<String>>,
 }
 
 impl CacheCreate {
     /// Just behind cache.nixos.org, so that what everybody has comes from there.
     pub const DEFAULT_PRIORITY: i32 = 41;
+
+    /// As most caches are.
+    pub fn new(name: CacheName, visibility: Visibility) -> CacheCreate {
+        CacheCreate {
+            name,
+            visibility,
+            priority: CacheCreate::DEFAULT_PRIORITY,
+            compression: PreferredCompression::default(),
+            signing: Signing::default(),
+            client_filter_keys: Vec::new(),
+        }
+    }
 }
 
 /// What the caller may do with one cache.
@@ -123,6 +161,10 @@ pub struct CacheDetail {
     /// Each as `name:base64`, ready for `trusted-public-keys`.
     pub public_keys: Vec<String>,
     pub compression: PreferredCompression,
+    pub signing: Signing,
+    pub is_lenient: bool,
+    pub client_filter_keys: Vec<String>,
+    pub upstreams: Vec<String>,
     /// What the caller may do here; `None` for a caller that may not even pull.
     pub permission: Option<Permission>,
 }

@@ -3,12 +3,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod account;
+pub mod attic;
 pub mod cache;
 pub mod event;
 pub mod format;
+pub mod key;
 pub mod name;
 pub mod overview;
 pub mod path;
+pub mod pin;
 pub mod time;
 pub mod token;
 

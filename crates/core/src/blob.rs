@@ -4,7 +4,8 @@
 //! ```text
 //! nar/1b/1b8m03r63z…      a NAR file, named by the SHA-256 of its bytes
 //! staging/<upload>/7      part 7 of an upload, whole
-//! staging/put/<random>    a NAR file that a client is putting by name
+//! staging/put/<random>    a NAR file or log on its way in
+//! log/1b/1b8m03r63z…      a build log, packed, named like a NAR file
 //! ```
 
 use crate::{
@@ -45,17 +46,33 @@ pub struct Space {
     pub total: u64,
 }
 
+/// The kinds of stored files; each has a folder of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Nar,
+    Log,
+}
+
+impl Kind {
+    fn folder(self) -> &'static str {
+        match self {
+            Kind::Nar => "nar",
+            Kind::Log => "log",
+        }
+    }
+}
+
 impl Blob {
     pub fn open(root: &Path) -> Result<Blob> {
-        for folder in ["nar", "staging/put"] {
+        for folder in ["nar", "log", "staging/put"] {
             fs::create_dir_all(root.join(folder)).map_err(Error::storage)?;
         }
         Ok(Blob { root: root.to_owned() })
     }
 
-    fn nar_path(&self, file_hash: &Sha256) -> PathBuf {
+    fn path(&self, kind: Kind, file_hash: &Sha256) -> PathBuf {
         let name = file_hash.to_nix32();
-        self.root.join("nar").join(&name[..2]).join(name)
+        self.root.join(kind.folder()).join(&name[..2]).join(name)
     }
 
     fn upload_folder(&self, upload: &str) -> PathBuf {
@@ -75,7 +92,11 @@ impl Blob {
 
     /// Opens a NAR file of the size that the database says; `None` where it is absent or of another size.
     pub fn nar_open(&self, file_hash: &Sha256, size: u64) -> Result<Option<File>> {
-        match timed("open", || File::open(self.nar_path(file_hash))) {
+        self.open_file(Kind::Nar, file_hash, size)
+    }
+
+    pub fn open_file(&self, kind: Kind, file_hash: &Sha256, size: u64) -> Result<Option<File>> {
+        match timed("open", || File::open(self.path(kind, file_hash))) {
             Ok(file) => {
                 let found = file.metadata().map_err(Error::storage)?.len();
                 if found == size {
@@ -85,7 +106,7 @@ impl Blob {
                     file = file_hash.to_nix32(),
                     expected = size,
                     found,
-                    "a stored NAR file has the wrong size"
+                    "a stored file has the wrong size"
                 );
                 Ok(None)
             }
@@ -96,21 +117,25 @@ impl Blob {
 
     /// The path of a stored NAR file, for reading it off the async threads.
     pub fn nar_file(&self, file_hash: &Sha256) -> PathBuf {
-        self.nar_path(file_hash)
+        self.path(Kind::Nar, file_hash)
     }
 
     /// Makes a staged file the NAR file of its hash. When this returns, file and name outlast a power cut. The file counts
     /// as made `now`, however long ago its bytes came: the sweep judges by age.
     pub fn nar_publish(&self, staged: &Path, file_hash: &Sha256, now: Timestamp) -> Result<()> {
+        self.publish(Kind::Nar, staged, file_hash, now)
+    }
+
+    pub fn publish(&self, kind: Kind, staged: &Path, file_hash: &Sha256, now: Timestamp) -> Result<()> {
         let publish = || {
             let file = File::open(staged)?;
             file.set_modified(UNIX_EPOCH + Duration::from_millis(now.0.unsigned_abs()))?;
             file.sync_all()?;
-            let target = self.nar_path(file_hash);
+            let target = self.path(kind, file_hash);
             let folder = target.parent().unwrap_or(&self.root);
             if !folder.is_dir() {
                 fs::create_dir_all(folder)?;
-                File::open(self.root.join("nar"))?.sync_all()?;
+                File::open(self.root.join(kind.folder()))?.sync_all()?;
             }
             fs::rename(staged, &target)?;
             File::open(folder)?.sync_all()
@@ -148,12 +173,12 @@ impl Blob {
         Ok(())
     }
 
-    /// NAR files of one of the 1024 folders that were stored before `before`.
-    pub fn nars_before(&self, folder: usize, before: Timestamp) -> Result<Vec<Sha256>> {
+    /// Files of one of the kind's 1024 folders that were stored before `before`.
+    pub fn stored_before(&self, kind: Kind, folder: usize, before: Timestamp) -> Result<Vec<Sha256>> {
         const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
         let name = [DIGITS[folder / 32 % 32], DIGITS[folder % 32]];
         let name = String::from_utf8_lossy(&name).into_owned();
-        let entries = match fs::read_dir(self.root.join("nar").join(name)) {
+        let entries = match fs::read_dir(self.root.join(kind.folder()).join(name)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::storage(error)),
@@ -162,8 +187,8 @@ impl Blob {
         Ok(old.filter_map(|entry| Sha256::parse_nix32(entry.file_name().to_str()?).ok()).collect())
     }
 
-    pub fn nar_remove(&self, file_hash: &Sha256) -> Result<()> {
-        fs::remove_file(self.nar_path(file_hash)).map_err(Error::storage)
+    pub fn remove(&self, kind: Kind, file_hash: &Sha256) -> Result<()> {
+        fs::remove_file(self.path(kind, file_hash)).map_err(Error::storage)
     }
 
     pub fn space(&self) -> Result<Space> {
@@ -186,7 +211,16 @@ impl Blob {
         S: Stream<Item = Result<Bytes>> + Unpin,
         H: Digest + Send + 'static,
     {
-        receive(self.root.join("staging/put").join(nixbase32::encode(&clock::random::<20>())), body, limit).await
+        receive(self.put_path(), body, limit).await
+    }
+
+    /// Begins a file that is packed as it comes in.
+    pub fn put_begin(&self) -> Result<Writing> {
+        Writing::begin(self.put_path())
+    }
+
+    fn put_path(&self) -> PathBuf {
+        self.root.join("staging/put").join(nixbase32::encode(&clock::random::<20>()))
     }
 }
 
@@ -225,16 +259,62 @@ impl Drop for Scratch {
     }
 }
 
-/// Writes a body to `path`, hashing it on the way; memory is one write's worth. A body above `limit` bytes is refused, and
-/// whatever fails leaves no file.
-async fn receive<S, H>(path: PathBuf, mut body: S, limit: u64) -> Result<Received<H>>
+/// A staged file that is written and hashed piece by piece. Dropped before its end, it is gone.
+pub(crate) struct Writing {
+    file: File,
+    path: PathBuf,
+    scratch: Scratch,
+    digest: sha2::Sha256,
+    size: u64,
+}
+
+/// A staged file that was written whole.
+pub(crate) struct Written {
+    pub path: PathBuf,
+    /// Removes the file unless it is kept.
+    pub scratch: Scratch,
+    pub file_hash: Sha256,
+    pub size: u64,
+}
+
+impl Writing {
+    fn begin(path: PathBuf) -> Result<Writing> {
+        let file = File::create_new(&path).map_err(Error::storage)?;
+        let scratch = Scratch::new(path.clone());
+        Ok(Writing { file, path, scratch, digest: sha2::Sha256::new(), size: 0 })
+    }
+
+    pub fn finish(self) -> Written {
+        let file_hash = Sha256::from_bytes(self.digest.finalize().into());
+        Written { path: self.path, scratch: self.scratch, file_hash, size: self.size }
+    }
+}
+
+impl Write for Writing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = timed("write", || self.file.write(bytes))?;
+        self.digest.update(&bytes[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Feeds a body to `each` off the async threads, gathered into blocks; memory is two of them. A body above `limit` bytes is
+/// refused.
+pub(crate) async fn in_blocks<S, T>(
+    mut body: S,
+    limit: u64,
+    mut state: T,
+    each: impl Fn(&mut T, &[u8]) -> Result<()> + Copy + Send + 'static,
+) -> Result<T>
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
-    H: Digest + Send + 'static,
+    T: Send + 'static,
 {
-    let mut file = File::create_new(&path).map_err(Error::storage)?;
-    let scratch = Scratch::new(path.clone());
-    let mut digest = H::new();
     let mut size = 0_u64;
     let mut gathered = Vec::new();
     loop {
@@ -248,19 +328,33 @@ where
             gathered.extend_from_slice(&chunk);
         }
         if gathered.len() >= WRITE_SIZE || (ended && !gathered.is_empty()) {
-            (file, digest, gathered) = tokio::task::spawn_blocking(move || {
-                digest.update(&gathered);
-                let written = timed("write", || file.write_all(&gathered));
+            (state, gathered) = tokio::task::spawn_blocking(move || {
+                let taken = each(&mut state, &gathered);
                 gathered.clear();
-                written.map(|()| (file, digest, gathered))
+                taken.map(|()| (state, gathered))
             })
-            .await?
-            .map_err(Error::storage)?;
+            .await??;
         }
         if ended {
-            break;
+            return Ok(state);
         }
     }
+}
+
+/// Writes a body to `path`, hashing it on the way. Whatever fails leaves no file.
+async fn receive<S, H>(path: PathBuf, body: S, limit: u64) -> Result<Received<H>>
+where
+    S: Stream<Item = Result<Bytes>> + Unpin,
+    H: Digest + Send + 'static,
+{
+    let file = File::create_new(&path).map_err(Error::storage)?;
+    let scratch = Scratch::new(path.clone());
+    let (_, digest, size) = in_blocks(body, limit, (file, H::new(), 0_u64), |(file, digest, size), block| {
+        digest.update(block);
+        *size += block.len() as u64;
+        timed("write", || file.write_all(block)).map_err(Error::storage)
+    })
+    .await?;
     scratch.keep();
     Ok(Received { path, size, digest })
 }

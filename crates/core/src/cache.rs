@@ -1,18 +1,18 @@
 //! Caches: create, list, look at. Who may pull from them and what signs for them is decided here.
 
 use crate::{
-    Core,
+    Address, Core,
     caller::{Caller, Client, Discretion},
     clock,
-    db::{self, NewCache, NewKey},
+    db::{self, CacheUpdate, NewCache, NewKey},
     directory::{Cache, sealing_purpose},
-    error::Result,
+    error::{Error, Result},
 };
 use iglu_api::{
     Timestamp,
-    cache::{CacheCreate, CacheDetail, CacheSummary, Permission, Traffic},
+    cache::{CacheChange, CacheCreate, CacheDetail, CacheSummary, Permission, Signing, Traffic},
 };
-use nix_compat::signing::SigningKey;
+use nix_compat::signing::{SigningKey, is_key_name};
 use std::{collections::HashMap, sync::Arc};
 
 /// The methods of the noun.
@@ -39,28 +39,85 @@ impl Caches<'_> {
         Ok(core.directory.get(name))
     }
 
-    /// Creates a cache with a fresh signing key.
+    /// Creates a cache, with a fresh signing key unless those who push sign.
     pub async fn create(&self, caller: &Caller, create: &CacheCreate) -> Result<()> {
         caller.require_instance_admin("creating a cache")?;
         self.create_unchecked(caller, create, &Client::default()).await
     }
 
+    /// Creates a cache that signs with a key it had elsewhere.
+    pub async fn create_with_key(&self, caller: &Caller, create: &CacheCreate, key: &SigningKey) -> Result<()> {
+        caller.require_instance_admin("creating a cache")?;
+        self.insert(caller, create, Some(key), &Client::default()).await
+    }
+
     pub(crate) async fn create_unchecked(&self, caller: &Caller, create: &CacheCreate, client: &Client) -> Result<()> {
+        let key = match create.signing {
+            Signing::Server => Some(fresh_key(self.0.address().key_name(&create.name, 1))?),
+            Signing::Client => None,
+        };
+        self.insert(caller, create, key.as_ref(), client).await
+    }
+
+    async fn insert(
+        &self,
+        caller: &Caller,
+        create: &CacheCreate,
+        key: Option<&SigningKey>,
+        client: &Client,
+    ) -> Result<()> {
         let core = self.0;
-        let key_name = core.address().key_name(&create.name, 1);
-        let key = SigningKey::from_seed(key_name, clock::random())
-            .map_err(|error| crate::Error::internal(format!("a key name made from the public URL: {error}")))?;
-        let sealed_seed =
-            core.master.seal(&sealing_purpose(create.name.as_str(), key.name()), key.to_seed().as_slice());
-        let public_key = key.verifying_key();
+        check_filter_keys(&create.client_filter_keys)?;
+        let name = create.name.as_str();
+        let sealed = key.map(|key| {
+            let sealed = core.master.seal(&sealing_purpose(name, key.name()), key.to_seed().as_slice());
+            (key.name(), *key.verifying_key().as_bytes(), sealed)
+        });
         let new = NewCache {
-            name: create.name.as_str(),
+            name,
             is_public: create.visibility.is_public(),
             priority: create.priority.into(),
             compression: create.compression.as_str(),
-            key: NewKey { name: key.name(), public_key: public_key.as_bytes(), sealed_seed: &sealed_seed },
+            client_filter_keys: &create.client_filter_keys.join(" "),
+            key: sealed.as_ref().map(|(name, public_key, sealed_seed)| NewKey { name, public_key, sealed_seed }),
         };
-        core.db.cache_insert(&new, &core.audit(caller, "cache.create", create.name.as_str(), client)).await?;
+        core.db.cache_insert(&new, &core.audit(caller, "cache.create", name, client)).await?;
+        core.directory.reload(&core.db, &core.master).await
+    }
+
+    /// Changes what the caller names of a cache, and nothing else.
+    pub async fn change(&self, caller: &Caller, name: &str, change: &CacheChange) -> Result<()> {
+        let core = self.0;
+        let cache = self.open(caller, name, Permission::Admin, Discretion::Hide).await?;
+        if let Some(keys) = &change.client_filter_keys {
+            check_filter_keys(keys)?;
+        }
+        let upstreams = match &change.upstreams {
+            Some(urls) => checked_upstreams(urls, &core.address())?,
+            None => cache.upstreams.clone(),
+        };
+        let update = CacheUpdate {
+            is_public: change.visibility.unwrap_or(cache.visibility).is_public(),
+            priority: change.priority.unwrap_or(cache.priority).into(),
+            is_lenient: change.is_lenient.unwrap_or(cache.is_lenient),
+            client_filter_keys: change.client_filter_keys.as_ref().unwrap_or(&cache.client_filter_keys).join(" "),
+            upstreams,
+        };
+        let audit = core.audit(caller, "cache.change", name, &Client::default());
+        core.db.cache_update(cache.id, &update, &audit).await?;
+        core.directory.reload(&core.db, &core.master).await?;
+        // What waited for references may be seen now.
+        core.narinfos.clear();
+        Ok(())
+    }
+
+    /// Removes a cache with all its paths: at once for everybody, bit by bit on the disk.
+    pub async fn remove(&self, caller: &Caller, name: &str) -> Result<()> {
+        let core = self.0;
+        let cache = self.open(caller, name, Permission::Admin, Discretion::Hide).await?;
+        if !core.db.cache_hide(cache.id, &core.audit(caller, "cache.remove", name, &Client::default())).await? {
+            return Err(caller.unknown_cache(name, Permission::Admin, Discretion::Hide));
+        }
         core.directory.reload(&core.db, &core.master).await
     }
 
@@ -91,14 +148,62 @@ impl Caches<'_> {
             public_url: core.public_url(),
             public_keys: public_keys(&cache),
             compression: cache.compression,
+            is_lenient: cache.is_lenient,
+            client_filter_keys: cache.client_filter_keys.clone(),
+            upstreams: cache.upstreams.clone(),
+            signing: if cache.keys.is_empty() { Signing::Client } else { Signing::Server },
             permission: caller.permission(&cache),
         })
     }
 }
 
-/// Each of the cache's keys as `trusted-public-keys` takes it.
+/// Each key that vouches for paths of the cache, as `trusted-public-keys` takes it.
 pub fn public_keys(cache: &Cache) -> Vec<String> {
-    cache.keys.iter().map(|key| key.verifying_key().to_string()).collect()
+    let own = cache.keys.iter().map(|key| key.verifying_key().to_string());
+    own.chain(cache.client_keys.iter().map(ToString::to_string)).collect()
+}
+
+pub(crate) fn fresh_key(name: String) -> Result<SigningKey> {
+    SigningKey::from_seed(name, clock::random())
+        .map_err(|error| Error::internal(format!("a key name made from the public URL: {error}")))
+}
+
+fn check_filter_keys(names: &[String]) -> Result<()> {
+    match names.iter().find(|name| !is_key_name(name)) {
+        Some(wrong) => {
+            let wrong = wrong.escape_default();
+            Err(Error::invalid("client_filter_keys", format!("\"{wrong}\" is no key name, such as cache.nixos.org-1")))
+        }
+        None if names.len() > 32 => Err(Error::invalid("client_filter_keys", "at most 32 key names are taken")),
+        None => Ok(()),
+    }
+}
+
+/// Upstream URLs without trailing slashes, each once.
+fn checked_upstreams(urls: &[String], address: &Address) -> Result<Vec<String>> {
+    let mut checked = Vec::new();
+    for url in urls {
+        let url = url.trim().trim_end_matches('/');
+        let refuse =
+            |why: &str| Err(Error::invalid("upstreams", format!("upstream \"{}\" {why}", url.escape_default())));
+        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let Some(host) = host.filter(|host| !host.is_empty() && !host.starts_with('/')) else {
+            return refuse("is no URL of a cache, such as https://cache.nixos.org");
+        };
+        if url.len() > 500 || url.contains(|c: char| c.is_control() || c == ' ' || matches!(c, '?' | '#' | '@')) {
+            return refuse("has a blank, a query, credentials or more than 500 bytes");
+        }
+        if address.is_public_host(host.split('/').next().unwrap_or_default()) {
+            return refuse("is on this server; a cache cannot sit on top of its own server");
+        }
+        if !checked.iter().any(|known| known == url) {
+            checked.push(url.to_owned());
+        }
+    }
+    if checked.len() > 8 {
+        return Err(Error::invalid("upstreams", "at most 8 upstreams are asked"));
+    }
+    Ok(checked)
 }
 
 fn summary(cache: &Cache, row: &db::CacheRow, traffic: Traffic) -> CacheSummary {

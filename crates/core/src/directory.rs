@@ -2,7 +2,7 @@
 
 use crate::{
     activity::Counters,
-    db::{CacheRow, Db, KeyRow},
+    db::{CacheRow, ClientKeyRow, Db, KeyRow},
     error::{Error, Result},
     secret::MasterKey,
 };
@@ -11,7 +11,7 @@ use iglu_api::{
     CacheName, Timestamp,
     cache::{PreferredCompression, Visibility},
 };
-use nix_compat::signing::SigningKey;
+use nix_compat::signing::{SigningKey, VerifyingKey};
 use std::{
     collections::HashMap,
     sync::{
@@ -29,8 +29,18 @@ pub struct Cache {
     pub priority: i32,
     pub compression: PreferredCompression,
     pub created_at: Timestamp,
-    /// Every one of them signs; never empty.
+    /// Every one of them signs. Empty where those who push sign.
     pub keys: Vec<SigningKey>,
+    /// Keys that signed here once.
+    pub retired_keys: Vec<VerifyingKey>,
+    /// Keys of people who sign before they push.
+    pub client_keys: Vec<VerifyingKey>,
+    /// Whether paths are shown although references are missing.
+    pub is_lenient: bool,
+    /// Names of keys: attic clients leave out what these signed.
+    pub client_filter_keys: Vec<String>,
+    /// URLs of the caches that this one sits on top of, in the order to be asked.
+    pub upstreams: Vec<String>,
     pub(crate) state: Arc<CacheState>,
 }
 
@@ -44,7 +54,25 @@ pub(crate) struct CacheState {
     pub stored_bytes: AtomicI64,
 }
 
+/// Whose key it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOf {
+    Server,
+    Client,
+}
+
 impl Cache {
+    /// The public key of this name, of whatever use.
+    pub fn public_key(&self, name: &str) -> Option<(VerifyingKey, KeyOf)> {
+        let active = self.keys.iter().find(|key| key.name() == name).map(SigningKey::verifying_key);
+        let retired = || self.retired_keys.iter().find(|key| key.name() == name).cloned();
+        let client = || self.client_keys.iter().find(|key| key.name() == name).cloned();
+        match active.or_else(retired) {
+            Some(key) => Some((key, KeyOf::Server)),
+            None => client().map(|key| (key, KeyOf::Client)),
+        }
+    }
+
     pub fn is_public(&self) -> bool {
         self.visibility.is_public()
     }
@@ -100,18 +128,24 @@ impl Directory {
     pub async fn reload(&self, db: &Db, master: &MasterKey) -> Result<()> {
         let generation = db.generation().await?;
         let rows = db.cache_list().await?;
-        let mut keys: HashMap<i64, Vec<KeyRow>> = HashMap::new();
+        let mut parts: HashMap<i64, Parts> = HashMap::new();
         for key in db.key_list().await? {
-            keys.entry(key.cache_id).or_default().push(key);
+            parts.entry(key.cache_id).or_default().keys.push(key);
+        }
+        for key in db.client_key_list().await? {
+            parts.entry(key.cache_id).or_default().client_keys.push(key);
+        }
+        for (cache_id, url) in db.upstream_list().await? {
+            parts.entry(cache_id).or_default().upstreams.push(url);
         }
         let old = self.snapshot.load();
         let mut next = Snapshot { generation, ..Snapshot::default() };
         for row in rows {
             let state = old.by_id.get(&row.id).map(|cache| cache.state.clone()).unwrap_or_default();
-            let own_keys = keys.remove(&row.id).unwrap_or_default();
+            let parts = parts.remove(&row.id).unwrap_or_default();
             state.path_count.store(row.path_count, Ordering::Relaxed);
             state.stored_bytes.store(row.stored_bytes, Ordering::Relaxed);
-            let cache = Arc::new(cache_from(row, own_keys, state, master)?);
+            let cache = Arc::new(cache_from(row, parts, state, master)?);
             next.by_name.insert(cache.name.as_str().into(), cache.clone());
             next.by_id.insert(cache.id, cache);
         }
@@ -125,21 +159,34 @@ pub(crate) fn sealing_purpose(cache: &str, key: &str) -> String {
     format!("signing key {key} of cache {cache}")
 }
 
-fn cache_from(row: CacheRow, keys: Vec<KeyRow>, state: Arc<CacheState>, master: &MasterKey) -> Result<Cache> {
+/// The rows that belong to one cache.
+#[derive(Default)]
+struct Parts {
+    keys: Vec<KeyRow>,
+    client_keys: Vec<ClientKeyRow>,
+    upstreams: Vec<String>,
+}
+
+fn cache_from(row: CacheRow, parts: Parts, state: Arc<CacheState>, master: &MasterKey) -> Result<Cache> {
     let broken = |what: String| Error::internal(format!("cache \"{}\" in the database: {what}", row.name));
-    let keys = keys
-        .into_iter()
-        .map(|key| {
-            let seed = master
-                .open(&sealing_purpose(&row.name, &key.name), &key.sealed_seed)
-                .and_then(|seed| <[u8; 32]>::try_from(seed.as_slice()).ok())
-                .ok_or_else(|| broken(format!("the master key does not open signing key {}", key.name)))?;
-            SigningKey::from_seed(key.name, seed).map_err(|error| broken(error.to_string()))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    if keys.is_empty() {
-        return Err(broken("it has no signing key".to_owned()));
+    let public = |name: String, bytes: &[u8]| {
+        let bytes = <[u8; 32]>::try_from(bytes).map_err(|_| broken(format!("public key {name}")))?;
+        VerifyingKey::from_bytes(name, &bytes).map_err(|error| broken(error.to_string()))
+    };
+    let (mut keys, mut retired_keys) = (Vec::new(), Vec::new());
+    for key in parts.keys {
+        if key.retired_at.is_some() {
+            retired_keys.push(public(key.name, &key.public_key)?);
+            continue;
+        }
+        let seed = master
+            .open(&sealing_purpose(&row.name, &key.name), &key.sealed_seed)
+            .and_then(|seed| <[u8; 32]>::try_from(seed.as_slice()).ok())
+            .ok_or_else(|| broken(format!("the master key does not open signing key {}", key.name)))?;
+        keys.push(SigningKey::from_seed(key.name, seed).map_err(|error| broken(error.to_string()))?);
     }
+    let client_keys =
+        parts.client_keys.into_iter().map(|key| public(key.name, &key.public_key)).collect::<Result<_>>()?;
     Ok(Cache {
         id: row.id,
         name: CacheName::parse(&row.name).map_err(|error| broken(error.to_string()))?,
@@ -148,6 +195,11 @@ fn cache_from(row: CacheRow, keys: Vec<KeyRow>, state: Arc<CacheState>, master: 
         compression: if row.compression == "xz" { PreferredCompression::Xz } else { PreferredCompression::Zstd },
         created_at: Timestamp(row.created_at),
         keys,
+        retired_keys,
+        client_keys,
+        is_lenient: row.is_lenient,
+        client_filter_keys: row.client_filter_keys.split_ascii_whitespace().map(str::to_owned).collect(),
+        upstreams: parts.upstreams,
         state,
     })
 }

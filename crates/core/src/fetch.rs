@@ -1,8 +1,21 @@
-//! Reading NAR files: from a name in a cache to an open file.
+//! Reading NAR files: from a name in a cache to an open file, or to one file inside.
 
-use crate::{Core, directory::Cache, error::Result};
-use nix_compat::{compression::Compression, nixhash::Sha256};
-use std::{fs::File, sync::Arc};
+use crate::{
+    Core, codec,
+    directory::Cache,
+    error::{Error, Result},
+    path::nar_url,
+};
+use bytes::Bytes;
+use futures_util::Stream;
+use nix_compat::{
+    compression::Compression,
+    debug_info::DebugId,
+    nar_listing::{Listing, Node},
+    nixhash::Sha256,
+    store_path::{StorePath, StorePathHash},
+};
+use std::{fs::File, io, sync::Arc};
 
 /// A NAR file that a cache shows, remembered between requests.
 #[derive(Clone, Debug)]
@@ -19,6 +32,21 @@ pub struct Nar {
     /// Bytes of the file.
     pub size: u64,
     pub compression: Compression,
+}
+
+/// One regular file inside a store path.
+pub struct Member {
+    nar: Nar,
+    offset: u64,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+impl Member {
+    /// The file's bytes.
+    pub fn bytes(self) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
+        codec::unpacked(self.nar.file, self.nar.compression, self.offset, self.size).map_err(Error::storage)
+    }
 }
 
 /// The methods of the noun.
@@ -39,6 +67,33 @@ impl Fetch<'_> {
         Ok(Some(Nar { file, size: known.size, compression: known.compression }))
     }
 
+    /// The regular file that `path` leads to inside a store path, through symlinks that stay inside. The caller's right was
+    /// checked when it opened the cache.
+    pub async fn member(&self, cache: &Cache, hash: StorePathHash, path: &str) -> Result<Option<Member>> {
+        let core = self.0;
+        let Some(row) = core.db.narinfo_get(cache.id, &hash.to_string()).await? else { return Ok(None) };
+        let Some(listing) = core.path().listing(cache, hash).await? else { return Ok(None) };
+        let broken =
+            |what: &str| Error::internal(format!("store path {}-{} in the database: {what}", row.hash, row.name));
+        let own = StorePath::parse(&format!("{}-{}", row.hash, row.name)).map_err(|_| broken("its name"))?;
+        let listing = Listing::parse(&listing).map_err(|_| broken("its listing"))?;
+        let Ok(Node::Regular { size, nar_offset, .. }) = listing.resolve(path, &own) else { return Ok(None) };
+        let file_hash = <[u8; 32]>::try_from(row.file_hash.as_slice()).map_err(|_| broken("its file"))?;
+        let nar = self.nar(cache, &Sha256::from_bytes(file_hash)).await?;
+        Ok(nar.map(|nar| Member { nar, offset: *nar_offset, size: *size }))
+    }
+
+    /// Where the debug symbols of a build id are: the URL of a NAR below the cache's, and the file's path inside.
+    pub async fn debug_info(&self, cache: &Cache, id: &DebugId) -> Result<Option<(String, String)>> {
+        let Some((file_hash, compression)) = self.0.db.debug_info_find(cache.id, id.as_bytes()).await? else {
+            return Ok(None);
+        };
+        let broken = || Error::internal(format!("debug info of {id} in the database cannot be read"));
+        let file_hash = <[u8; 32]>::try_from(file_hash.as_slice()).map_err(|_| broken())?;
+        let compression = Compression::parse(&compression).map_err(|_| broken())?;
+        Ok(Some((nar_url(&Sha256::from_bytes(file_hash), compression), id.member())))
+    }
+
     /// Found files are remembered; absent ones are not, since a push may be about to bring them. A NAR file's bytes never
     /// change, so what is remembered can only become absent.
     async fn known(&self, cache: &Cache, file_hash: &Sha256) -> Result<Option<Arc<KnownNar>>> {
@@ -48,7 +103,7 @@ impl Fetch<'_> {
         }
         let Some(row) = self.0.db.nar_file_get(cache.id, file_hash.as_bytes()).await? else { return Ok(None) };
         let compression = Compression::parse(&row.compression).map_err(|_| {
-            crate::Error::internal(format!("NAR file {} in the database: its compression", file_hash.to_nix32()))
+            Error::internal(format!("NAR file {} in the database: its compression", file_hash.to_nix32()))
         })?;
         let known = Arc::new(KnownNar { path_id: row.path_id, size: row.file_size.unsigned_abs(), compression });
         self.0.known_nars.insert(key, known.clone());

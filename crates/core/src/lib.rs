@@ -6,26 +6,32 @@ pub mod account;
 pub mod activity;
 mod address;
 mod blob;
+pub mod build_log;
 pub mod cache;
 pub mod caller;
 pub mod clock;
+mod codec;
 mod db;
 mod directory;
 pub mod error;
 pub mod event;
 pub mod fetch;
+pub mod key;
 mod login_limit;
 mod overview;
 pub mod path;
+pub mod pin;
 #[cfg(test)]
 mod postgres;
 pub mod push;
+pub mod realisation;
 pub mod reconcile;
 pub mod secret;
 pub mod setup;
 #[cfg(test)]
 mod tests;
 pub mod token;
+mod upstream;
 
 pub use address::Address;
 pub use blob::Space;
@@ -116,6 +122,7 @@ pub struct Inner {
     verify_permits: Arc<Semaphore>,
     search_permits: Semaphore,
     completing: push::Completing,
+    upstreams: upstream::Upstreams,
 }
 
 impl std::ops::Deref for Core {
@@ -160,6 +167,7 @@ impl Core {
             verify_permits: Arc::new(Semaphore::new(cores)),
             search_permits: Semaphore::new(2),
             completing: push::Completing::default(),
+            upstreams: upstream::Upstreams::default(),
         }));
         if let Some(url) = &core.fallback_url {
             core.db.setting_put("listen_url", url).await?;

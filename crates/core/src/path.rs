@@ -3,6 +3,7 @@
 use crate::{
     Core,
     caller::{Caller, Discretion},
+    codec,
     db::NarinfoRow,
     directory::Cache,
     error::{Error, Result},
@@ -31,6 +32,41 @@ pub struct RenderedNarinfo {
     pub text: Bytes,
     /// With its quotes; made from the text, so that it survives restarts.
     pub etag: Bytes,
+}
+
+/// How a narinfo can be packed on the wire, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    Zstd,
+    Brotli,
+    Gzip,
+}
+
+impl Packing {
+    pub const ALL: [Packing; 3] = [Packing::Zstd, Packing::Brotli, Packing::Gzip];
+
+    /// As in Content-Encoding.
+    pub fn name(self) -> &'static str {
+        match self {
+            Packing::Zstd => "zstd",
+            Packing::Brotli => "br",
+            Packing::Gzip => "gzip",
+        }
+    }
+}
+
+impl RenderedNarinfo {
+    /// Most narinfos fit into one packet as they are.
+    const WORTH_PACKING: usize = 2048;
+
+    pub fn is_worth_packing(&self) -> bool {
+        self.text.len() >= RenderedNarinfo::WORTH_PACKING
+    }
+
+    /// The text packed; `None` should that fail.
+    pub fn packed(&self, packing: Packing) -> Option<Bytes> {
+        codec::pack_for_wire(&self.text, packing).ok().map(Bytes::from)
+    }
 }
 
 type Key = (i64, StorePathHash);
@@ -129,6 +165,14 @@ impl Paths<'_> {
             missing.extend(absent.map(|(hash, _)| *hash));
         }
         Ok(missing)
+    }
+
+    /// Base names of visible paths behind the one with this hash part, by hash part; none at the end. The caller's right was
+    /// checked when it opened the cache.
+    pub async fn names_after(&self, cache: &Cache, after: Option<StorePathHash>) -> Result<Vec<StorePath>> {
+        let after = after.map(|hash| hash.to_string()).unwrap_or_default();
+        let rows = self.0.db.path_names_after(cache.id, &after).await?;
+        Ok(rows.iter().filter_map(|(hash, name)| StorePath::parse(&format!("{hash}-{name}")).ok()).collect())
     }
 
     /// One page of the cache's paths.

@@ -1,7 +1,7 @@
 //! Work that nobody waits for: each reconciler looks at what is and makes it what it should be. It takes no input, may run at
 //! any time and again, and is woken by a timer.
 
-use crate::{Core, error::Result};
+use crate::{Core, blob::Kind, error::Result};
 use iglu_api::Timestamp;
 use std::time::Duration;
 
@@ -19,17 +19,29 @@ pub enum Reconciler {
     ActivityFlush,
     /// Takes over what other processes changed.
     DirectoryRefresh,
-    /// Ends sessions and uploads that are over, and removes files that nothing names.
+    /// Signs what is older than a key.
+    Resign,
+    /// Removes the rows of caches that are gone, and NARs that no path needs.
+    Removal,
+    /// Ends sessions, uploads and pins that are over, and removes files that nothing names.
     Sweep,
 }
 
 impl Reconciler {
-    pub const ALL: [Reconciler; 3] = [Reconciler::ActivityFlush, Reconciler::DirectoryRefresh, Reconciler::Sweep];
+    pub const ALL: [Reconciler; 5] = [
+        Reconciler::ActivityFlush,
+        Reconciler::DirectoryRefresh,
+        Reconciler::Resign,
+        Reconciler::Removal,
+        Reconciler::Sweep,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Reconciler::ActivityFlush => "activity_flush",
             Reconciler::DirectoryRefresh => "directory_refresh",
+            Reconciler::Resign => "resign",
+            Reconciler::Removal => "removal",
             Reconciler::Sweep => "sweep",
         }
     }
@@ -39,6 +51,8 @@ impl Reconciler {
         match self {
             Reconciler::ActivityFlush => Duration::from_secs(30),
             Reconciler::DirectoryRefresh => Duration::from_secs(1),
+            Reconciler::Resign => Duration::from_secs(2),
+            Reconciler::Removal => Duration::from_secs(60),
             Reconciler::Sweep => Duration::from_secs(3600),
         }
     }
@@ -48,15 +62,27 @@ impl Reconciler {
         match self {
             Reconciler::ActivityFlush => core.activity.flush(&core.db, &core.directory, core.now()).await,
             Reconciler::DirectoryRefresh => core.refresh().await,
+            Reconciler::Resign => {
+                while crate::key::resign_some(core).await? {}
+                Ok(())
+            }
+            Reconciler::Removal => removal(core).await,
             Reconciler::Sweep => sweep(core).await,
         }
     }
+}
+
+async fn removal(core: &Core) -> Result<()> {
+    while core.db.cache_remove_some().await? {}
+    while core.db.nar_delete_unused(core.now().plus(-ORPHAN_AGE).0).await? {}
+    Ok(())
 }
 
 async fn sweep(core: &Core) -> Result<()> {
     let now = core.now();
     core.login_limit.forget_idle();
     core.db.session_delete_old(now.0).await?;
+    core.db.pin_delete_expired(now.0).await?;
     loop {
         let stale = core.db.upload_list_stale(now.plus(-UPLOAD_LIFETIME).0).await?;
         if stale.is_empty() {
@@ -77,9 +103,14 @@ async fn sweep(core: &Core) -> Result<()> {
     core.blob.puts_remove_before(now.plus(-ORPHAN_AGE))?;
     core.db.put_nar_delete_old(now.plus(-UPLOAD_LIFETIME).0, now.plus(-PUT_NAR_LIFETIME).0).await?;
     for folder in 0..1024 {
-        for file_hash in core.blob.nars_before(folder, now.plus(-ORPHAN_AGE))? {
+        for file_hash in core.blob.stored_before(Kind::Nar, folder, now.plus(-ORPHAN_AGE))? {
             if !core.db.file_is_needed(file_hash.as_bytes()).await? {
-                core.blob.nar_remove(&file_hash)?;
+                core.blob.remove(Kind::Nar, &file_hash)?;
+            }
+        }
+        for file_hash in core.blob.stored_before(Kind::Log, folder, now.plus(-ORPHAN_AGE))? {
+            if !core.db.log_is_needed(file_hash.as_bytes()).await? {
+                core.blob.remove(Kind::Log, &file_hash)?;
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 use iglu_api::{
     CacheName, Timestamp, UserName,
-    cache::{CacheCreate, Permission, PreferredCompression, Visibility},
+    cache::{CacheCreate, Permission, Visibility},
     token::{CreatedToken, TokenCreate},
 };
 use std::sync::Arc;
@@ -91,12 +91,7 @@ impl Setup<'_> {
 
         let caller =
             Caller::Person(Arc::new(Person { account_id, session_id: 0, name: finish.name.clone(), is_admin: true }));
-        let create = CacheCreate {
-            name: finish.cache.clone(),
-            visibility: finish.visibility,
-            priority: CacheCreate::DEFAULT_PRIORITY,
-            compression: PreferredCompression::default(),
-        };
+        let create = CacheCreate::new(finish.cache.clone(), finish.visibility);
         match core.cache().create_unchecked(&caller, &create, client).await {
             // A script made it before the person came: it is theirs all the same.
             Ok(()) | Err(Error::Conflict { .. }) => {}

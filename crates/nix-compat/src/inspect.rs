@@ -1,5 +1,5 @@
 //! One pass over an uncompressed NAR that tells everything a cache has to know: owns the parser, the hashes, the search
-//! for references and the listing, and drives them together.
+//! for references and debug info and the listing, and drives them together.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -7,6 +7,7 @@ use std::io::Write;
 use sha2::Digest as _;
 
 use crate::content_address::ContentAddress;
+use crate::debug_info::{DebugId, DebugIdCollector};
 use crate::hash_modulo::ModuloHasher;
 use crate::nar::{self, Event, Limits, NarError};
 use crate::nar_listing::ListingWriter;
@@ -103,6 +104,8 @@ pub struct NarFacts {
     pub root_kind: RootKind,
     /// Whether the root is one executable file.
     pub root_executable: bool,
+    /// Build ids of the debug info in it, ascending; at most [`MAX_DEBUG_IDS`](crate::debug_info::MAX_DEBUG_IDS).
+    pub debug_ids: Vec<DebugId>,
 }
 
 /// Takes a NAR in pieces of any size and finds out about it in one pass with fixed memory.
@@ -114,6 +117,7 @@ pub struct NarInspector<W: Write> {
     modulo: Option<ModuloHasher>,
     recursive: Option<Hasher>,
     content: Content,
+    debug_ids: DebugIdCollector,
     listing: ListingWriter<W>,
 }
 
@@ -155,6 +159,7 @@ impl<W: Write> NarInspector<W> {
             modulo: inspect.modulo.map(ModuloHasher::new),
             recursive: inspect.recursive.map(Hasher::new),
             content: Content { root: None, executable: false, flat: inspect.flat.map(Hasher::new) },
+            debug_ids: DebugIdCollector::default(),
             listing: ListingWriter::new(listing),
         }
     }
@@ -170,9 +175,10 @@ impl<W: Write> NarInspector<W> {
     /// The first broken rule of the format, [`NarError::TooLarge`] as soon as there are more bytes than allowed, or the
     /// error of the listing's stream. The inspector is of no use afterwards.
     pub fn feed(&mut self, input: &[u8]) -> Result<(), NarError> {
-        let (listing, content) = (&mut self.listing, &mut self.content);
+        let (listing, content, debug_ids) = (&mut self.listing, &mut self.content, &mut self.debug_ids);
         self.parser.feed(input, &mut |event| {
             content.event(&event);
+            debug_ids.event(&event);
             Ok(listing.event(&event)?)
         })?;
         self.hasher.update(input);
@@ -202,6 +208,7 @@ impl<W: Write> NarInspector<W> {
             recursive_hash: self.recursive.map(Hasher::finish),
             root_kind,
             root_executable: self.content.executable,
+            debug_ids: self.debug_ids.into_found(),
         };
         Ok((facts, self.listing.finish()?))
     }

@@ -1,15 +1,14 @@
-//! The calls of the API, one method each, with the client's headers, its checks of the answer and its repeats.
-
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::time::Duration;
+//! How a call is sent and judged: the client's headers, its checks of the answer and its repeats.
 
 use bytes::Bytes;
 use http::{Method, Request, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncRead;
 
-use super::{Error, Profile, wire};
-use crate::digest::Random;
+use super::retry::{Kind, Repeats};
+use super::{Error, Profile, host};
+use crate::body::streamed;
 use crate::http::{Http, Reply};
 
 /// An emulated client. Cheap to clone; clones share connections.
@@ -22,26 +21,45 @@ pub struct Client {
     token: Option<String>,
 }
 
-/// How one call is sent and judged.
-#[derive(Clone, Copy)]
-struct Call {
+/// A call: what to say of it, where it goes, and what counts as its success.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
     name: &'static str,
-    method: Verb,
-    repeated: bool,
+    method: Method,
+    kind: Kind,
     answers_json: bool,
+    label: Option<String>,
 }
 
-#[derive(Clone, Copy)]
-enum Verb {
-    Get,
-    Post,
+impl Call {
+    /// A call to the configured host, answered without content and not repeated.
+    pub fn new(name: &'static str, method: Method) -> Self {
+        Self { name, method, kind: Kind::Single, answers_json: false, label: None }
+    }
+
+    /// Repeated as calls of this kind are.
+    pub fn repeated_as(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Answered with JSON. Only then the client says what it accepts.
+    pub fn with_answer(mut self) -> Self {
+        self.answers_json = true;
+        self
+    }
+
+    /// Sent to the host with this label before its name.
+    pub fn to(mut self, label: Option<&str>) -> Self {
+        self.label = label.map(str::to_owned);
+        self
+    }
 }
 
 impl Client {
-    /// A client of `host` (scheme, name, port and prefix; one trailing slash is dropped), with a token or without.
+    /// A client of `host` (scheme, name, port and prefix), with a token or without.
     pub fn new(profile: Profile, host: &str, token: Option<&str>) -> Self {
-        let host = host.strip_suffix('/').unwrap_or(host).to_owned();
-        Self { profile, http: Http::new(), host, token: token.map(str::to_owned) }
+        Self { profile, http: Http::new(), host: host.to_owned(), token: token.map(str::to_owned) }
     }
 
     /// The same client with other limits.
@@ -49,60 +67,67 @@ impl Client {
         Self { profile, ..self.clone() }
     }
 
-    /// getCache.
-    pub async fn cache(&self, name: &str) -> Result<wire::Cache, Error> {
-        let call = self.call_of("getCache", Verb::Get, false, true);
-        self.json(call, &format!("cache/{name}"), None::<&()>).await
+    /// Reaches every host name at this `IP:PORT`: older releases make host names of their own.
+    pub fn reaching(mut self, address: &str) -> anyhow::Result<Self> {
+        self.http = self.http.reaching(address)?;
+        Ok(self)
     }
 
-    /// The bulk query: which of these hash parts the cache has not. Sent in chunks, one after the other.
-    pub async fn missing(&self, cache: &str, hashes: &[String]) -> Result<Vec<String>, Error> {
-        let mut missing = Vec::new();
-        for chunk in hashes.chunks(self.profile.bulk_chunk) {
-            missing.extend(self.missing_once(cache, chunk).await?);
-        }
-        Ok(missing)
-    }
-
-    /// One bulk query with exactly these texts, even none.
-    pub async fn missing_once(&self, cache: &str, hashes: &[String]) -> Result<Vec<String>, Error> {
-        let call = self.call_of("narinfo bulk", Verb::Post, true, true);
-        self.json(call, &format!("cache/{cache}/narinfo"), Some(&hashes)).await
-    }
-
-    /// Begins an upload.
-    pub async fn create(&self, cache: &str, compression: wire::Compression) -> Result<wire::Created, Error> {
-        let call = self.call_of("create", Verb::Post, false, true);
-        let path = format!("cache/{cache}/multipart-nar?compression={}", compression.query());
-        self.json(call, &path, None::<&()>).await
-    }
-
-    /// Asks where a part goes.
-    pub async fn part(
+    /// Calls, and decodes the answer as strictly as the client.
+    pub(super) async fn json<T: DeserializeOwned>(
         &self,
-        cache: &str,
-        upload: &wire::Created,
-        number: u32,
-        content_md5: &str,
-    ) -> Result<wire::PartCreated, Error> {
-        let call = self.call_of("part", Verb::Post, true, true);
-        let (id, upload_id) = (&upload.nar_id.0, escape(&upload.upload_id));
-        let path = format!("cache/{cache}/multipart-nar/{id}?uploadId={upload_id}&partNumber={number}");
-        self.json(call, &path, Some(&wire::PartCreate { content_md5: content_md5.to_owned() })).await
+        call: Call,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, Error> {
+        let call = call.with_answer();
+        let reply = self.reply(&call, path, body).await?;
+        if reply.media_type() != Some("application/json") {
+            let found = reply.header("content-type").map(str::to_owned);
+            return Err(Error::ContentType { call: call.name, found });
+        }
+        let cause = |error: serde_json::Error| Error::Decode { call: call.name, cause: error.to_string() };
+        serde_json::from_slice(&reply.body).map_err(cause)
     }
 
-    /// Sends a part's bytes to its URL; gives the ETag, if there was one.
-    pub async fn put(&self, url: &str, content_md5: &str, bytes: Bytes) -> Result<Option<String>, Error> {
-        let mut repeats = Repeats::new(&self.profile);
+    /// Calls, and looks at nothing but the status.
+    pub(super) async fn reply(&self, call: &Call, path: &str, body: Option<&impl Serialize>) -> Result<Reply, Error> {
+        let mut repeats = Repeats::new(&self.profile, call.kind);
         loop {
-            match self.put_once(url, content_md5, bytes.clone()).await {
-                Err(error) if error.is_transient() => repeats.wait(error).await?,
+            let request = self.request(call, path, body)?;
+            match self.send(call.name, request).await.and_then(|reply| judged(call.name, reply)) {
+                Err(error) => repeats.wait(error).await?,
                 done => return done,
             }
         }
     }
 
-    /// Like [`Client::put`], without repeats.
+    /// Calls with a body of unknown length, once: it cannot be read again. Gives the reader back, at its end.
+    pub(super) async fn stream<R>(&self, call: &Call, path: &str, reader: R) -> Result<R, Error>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+    {
+        let failed = |cause: String| Error::Transport { call: call.name, cause };
+        let (body, ended) = streamed(reader);
+        let request = self.builder(call, path).header(header::CONTENT_TYPE, "application/octet-stream");
+        let request = request.body(body).map_err(|cause| failed(cause.to_string()))?;
+        let reply = self.http.send_body(request).await.map_err(|cause| failed(format!("{cause:#}")))?;
+        judged(call.name, reply)?;
+        ended.await.map_err(|_| failed("answered with success before everything was sent".to_owned()))
+    }
+
+    /// PUT to the URL of a part, with its repeats.
+    pub async fn put(&self, url: &str, content_md5: &str, bytes: Bytes) -> Result<Option<String>, Error> {
+        let mut repeats = Repeats::new(&self.profile, Kind::Put);
+        loop {
+            match self.put_once(url, content_md5, bytes.clone()).await {
+                Err(error) => repeats.wait(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Sends a part's bytes to its URL, once and without credentials; gives the ETag, if there was one.
     pub async fn put_once(&self, url: &str, content_md5: &str, bytes: Bytes) -> Result<Option<String>, Error> {
         let call = "PUT";
         let request = Request::put(url)
@@ -123,73 +148,8 @@ impl Client {
         Ok(reply.header("etag").map(str::to_owned))
     }
 
-    /// Ends an upload with the client's claims.
-    pub async fn complete(&self, cache: &str, upload: &wire::Created, body: &wire::Complete) -> Result<(), Error> {
-        let call = self.call_of("complete", Verb::Post, true, false);
-        let (id, upload_id) = (&upload.nar_id.0, escape(&upload.upload_id));
-        self.reply(call, &format!("cache/{cache}/multipart-nar/{id}/complete?uploadId={upload_id}"), Some(body))
-            .await?;
-        Ok(())
-    }
-
-    /// Gives an upload up.
-    pub async fn abort(&self, cache: &str, upload: &wire::Created) -> Result<(), Error> {
-        let call = self.call_of("abort", Verb::Post, true, false);
-        let (id, upload_id) = (&upload.nar_id.0, escape(&upload.upload_id));
-        let path = format!("cache/{cache}/multipart-nar/{id}/abort?uploadId={upload_id}");
-        self.reply(call, &path, None::<&()>).await?;
-        Ok(())
-    }
-
-    fn call_of(&self, name: &'static str, method: Verb, repeated: bool, answers_json: bool) -> Call {
-        Call { name, method, repeated: repeated || self.profile.repeats_every_call, answers_json }
-    }
-
-    async fn json<T: DeserializeOwned>(
-        &self,
-        call: Call,
-        path: &str,
-        body: Option<&impl Serialize>,
-    ) -> Result<T, Error> {
-        let reply = self.reply(call, path, body).await?;
-        if reply.media_type() != Some("application/json") {
-            let found = reply.header("content-type").map(str::to_owned);
-            return Err(Error::ContentType { call: call.name, found });
-        }
-        let cause = |error: serde_json::Error| Error::Decode { call: call.name, cause: error.to_string() };
-        serde_json::from_slice(&reply.body).map_err(cause)
-    }
-
-    async fn reply(&self, call: Call, path: &str, body: Option<&impl Serialize>) -> Result<Reply, Error> {
-        let mut repeats = Repeats::new(&self.profile);
-        loop {
-            let request = self.request(call, path, body)?;
-            let judged = self.send(call.name, request).await.and_then(|reply| {
-                // Success is exactly 200: 201, 202 and 204 are failures to the client.
-                if reply.status == 200 { Ok(reply) } else { Err(failed(call.name, &reply)) }
-            });
-            match judged {
-                Err(error) if call.repeated && error.is_transient() => repeats.wait(error).await?,
-                done => return done,
-            }
-        }
-    }
-
-    fn request(&self, call: Call, path: &str, body: Option<&impl Serialize>) -> Result<Request<Bytes>, Error> {
-        let method = match call.method {
-            Verb::Get => Method::GET,
-            Verb::Post => Method::POST,
-        };
-        // Without a token the client sends the scheme and nothing after it.
-        let mut builder = Request::builder()
-            .method(&method)
-            .uri(format!("{}/api/v1/{path}", self.host))
-            .header(header::USER_AGENT, &self.profile.user_agent)
-            .header(header::ACCEPT_ENCODING, "gzip")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.as_deref().unwrap_or_default()));
-        if call.answers_json {
-            builder = builder.header(header::ACCEPT, "application/json;charset=utf-8,application/json");
-        }
+    fn request(&self, call: &Call, path: &str, body: Option<&impl Serialize>) -> Result<Request<Bytes>, Error> {
+        let mut builder = self.builder(call, path);
         let bytes = match body {
             Some(body) => {
                 builder = builder.header(header::CONTENT_TYPE, "application/json;charset=utf-8");
@@ -198,10 +158,35 @@ impl Client {
             }
             None => Bytes::new(),
         };
-        if method == Method::POST {
+        if call.method == Method::POST {
             builder = builder.header(header::CONTENT_LENGTH, bytes.len());
         }
         builder.body(bytes).map_err(|cause| Error::Transport { call: call.name, cause: cause.to_string() })
+    }
+
+    fn builder(&self, call: &Call, path: &str) -> http::request::Builder {
+        // Without a token the client sends the scheme and nothing after it.
+        let builder = Request::builder()
+            .method(&call.method)
+            .uri(self.url(call.label.as_deref(), path))
+            .header(header::USER_AGENT, &self.profile.user_agent)
+            .header(header::ACCEPT_ENCODING, "gzip")
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.as_deref().unwrap_or_default()));
+        if call.answers_json {
+            builder.header(header::ACCEPT, "application/json;charset=utf-8,application/json")
+        } else {
+            builder
+        }
+    }
+
+    fn url(&self, label: Option<&str>, path: &str) -> String {
+        let base = match self.host.strip_suffix('/') {
+            Some(base) if !self.profile.keeps_trailing_slash => base,
+            _ => &self.host,
+        };
+        let base = label.map_or_else(|| base.to_owned(), |label| host::under(label, base));
+        let mark = if self.profile.bare_question_mark && !path.contains('?') { "?" } else { "" };
+        format!("{base}/api/v1/{path}{mark}")
     }
 
     async fn send(&self, call: &'static str, request: Request<Bytes>) -> Result<Reply, Error> {
@@ -209,49 +194,59 @@ impl Client {
     }
 }
 
-/// The repeats of one request.
-struct Repeats<'a> {
-    profile: &'a Profile,
-    attempt: u32,
-    waited: Duration,
-    random: Random,
-}
-
-impl<'a> Repeats<'a> {
-    fn new(profile: &'a Profile) -> Self {
-        // Two clients that failed together must not come back together.
-        let seed = RandomState::new().build_hasher().finish();
-        Self { profile, attempt: 0, waited: Duration::ZERO, random: Random::new(seed) }
-    }
-
-    /// Waits before the next attempt, or gives the error back when there is none.
-    async fn wait(&mut self, error: Error) -> Result<(), Error> {
-        let draw = self.random.below(1000) as f64 / 1000.0;
-        let Some(mut delay) = self.profile.backoff.delay(self.attempt, self.waited, draw) else { return Err(error) };
-        if let Error::Status { retry_after: Some(seconds), .. } = &error {
-            delay = delay.max(Duration::from_secs((*seconds).min(120)));
-        }
-        tokio::time::sleep(delay).await;
-        self.attempt += 1;
-        self.waited += delay;
-        Ok(())
-    }
+/// Success is exactly 200: 201, 202 and 204 are failures to the client.
+fn judged(call: &'static str, reply: Reply) -> Result<Reply, Error> {
+    if reply.status == 200 { Ok(reply) } else { Err(failed(call, &reply)) }
 }
 
 fn failed(call: &'static str, reply: &Reply) -> Error {
     let header = reply.header("retry-after").and_then(|value| value.trim().parse().ok());
+    let is_json = matches!(reply.media_type(), Some("application/json" | "application/problem+json"));
     let json = || serde_json::from_slice::<serde_json::Value>(&reply.body).ok()?.get("retry_after")?.as_u64();
-    let retry_after = header.or_else(json);
+    let retry_after = header.or_else(|| if is_json { json() } else { None });
     Error::Status { call, status: reply.status.as_u16(), body: reply.text(), retry_after }
 }
 
-/// Percent-encodes everything but unreserved characters.
-fn escape(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-        out
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_have_the_quirks_of_their_release() {
+        let url = |profile: Profile, host: &str, label, path| Client::new(profile, host, None).url(label, path);
+        let (slash, none) = ("http://h:1/", "http://h:1/pfx");
+        assert_eq!(url(Profile::v1_0(), slash, None, "cache/a"), "http://h:1//api/v1/cache/a?");
+        assert_eq!(url(Profile::v1_1(), slash, None, "cache/a"), "http://h:1/api/v1/cache/a?");
+        assert_eq!(url(Profile::v1_3(), none, Some("a"), "x?y=1"), "http://a.h:1/pfx/api/v1/x?y=1");
+        assert_eq!(url(Profile::v1_6_1(), none, Some("a"), "x"), "http://a.h:1/pfx/api/v1/x");
+    }
+
+    #[test]
+    fn bare_question_mark_survives() {
+        let client = Client::new(Profile::v1_0(), "http://h:1", None);
+        let request = client.request(&Call::new("test", Method::GET), "cache/a", None::<&()>).unwrap();
+        assert_eq!(request.uri().to_string(), "http://h:1/api/v1/cache/a?");
+        assert_eq!(request.headers()["authorization"], "Bearer ");
+        assert_eq!(request.headers().get("accept"), None);
+    }
+
+    #[test]
+    fn wait_is_read_from_header_or_json() {
+        let reply = |media_type: &'static str, headers: &[(&'static str, &'static str)], body: &'static str| {
+            let mut map = http::HeaderMap::new();
+            map.insert("content-type", media_type.parse().unwrap());
+            for (name, value) in headers {
+                map.insert(*name, value.parse().unwrap());
+            }
+            let reply = Reply { status: http::StatusCode::TOO_MANY_REQUESTS, headers: map, body: body.into() };
+            match failed("test", &reply) {
+                Error::Status { retry_after, .. } => retry_after,
+                other => panic!("{other}"),
+            }
+        };
+        let json = r#"{"retry_after":7}"#;
+        assert_eq!(reply("text/plain", &[("retry-after", "5")], ""), Some(5));
+        assert_eq!(reply("application/problem+json", &[], json), Some(7));
+        assert_eq!(reply("text/plain", &[], json), None);
+    }
 }

@@ -134,6 +134,60 @@ pub struct NarInfoCreate {
     pub sig: Option<String>,
 }
 
+/// The body of key.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyCreate {
+    /// Base64 of 32 bytes, without a name.
+    pub public_key: String,
+}
+
+/// How long the revisions of a pin are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "tag", content = "contents")]
+pub enum Keep {
+    /// So many days.
+    Days(u64),
+    /// The last so many.
+    Revisions(u64),
+    /// Always.
+    Forever,
+}
+
+/// The body of pin.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pin {
+    /// Any text.
+    pub name: String,
+    /// `/nix/store/HASH-NAME`.
+    pub store_path: String,
+    /// Files inside it, as typed.
+    pub artifacts: Vec<String>,
+    /// Null leaves it to the server.
+    pub keep: Option<Keep>,
+}
+
+/// One pin in the answer of pins.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pinned {
+    /// As given.
+    pub name: String,
+    /// ISO 8601.
+    pub created_on: Option<String>,
+    /// What the name stands for now.
+    pub last_revision: Revision,
+}
+
+/// One revision of a pin.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// `/nix/store/HASH-NAME`.
+    pub store_path: String,
+}
+
 impl NarInfoCreate {
     /// What is true of a store path with this NAR, compressed to this file; without references, deriver and signature.
     pub fn of(path: &str, nar: &[u8], file: &[u8]) -> Self {
@@ -197,6 +251,22 @@ mod tests {
         assert!(decode("7b1c2f1e-3c9d-4b8a-9a53-0f1f6f2f9f10").is_ok());
         assert!(decode("7b1c2f1e3c9d4b8a9a530f1f6f2f9f10").is_err());
         assert!(decode("42").is_err());
+    }
+
+    #[test]
+    fn pins_tell_how_long_in_four_forms() {
+        let text = |keep| {
+            let pin = Pin { name: "a".to_owned(), store_path: "/x".to_owned(), artifacts: Vec::new(), keep };
+            serde_json::to_string(&pin).unwrap()
+        };
+        for (keep, json) in [
+            (None, "null"),
+            (Some(Keep::Days(3)), r#"{"tag":"Days","contents":3}"#),
+            (Some(Keep::Revisions(5)), r#"{"tag":"Revisions","contents":5}"#),
+            (Some(Keep::Forever), r#"{"tag":"Forever"}"#),
+        ] {
+            assert_eq!(text(keep), format!(r#"{{"name":"a","storePath":"/x","artifacts":[],"keep":{json}}}"#));
+        }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use crate::{door, small};
 use iglu_end2end::cachix::wire::{Complete, CompletedPart, Compression, NarInfoCreate};
-use iglu_end2end::cachix::{Faults, Object, PushOptions};
+use iglu_end2end::cachix::{Faults, PushOptions};
 use iglu_end2end::digest::{self};
 use iglu_end2end::http::{Credentials, Raw};
+use iglu_end2end::object::Object;
 use iglu_end2end::put::compress;
 use iglu_end2end::refusal::Refusal;
 use iglu_end2end::server::Scope;

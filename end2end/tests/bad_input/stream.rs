@@ -1,10 +1,11 @@
 //! Files that are no NAR, or no proper compressed stream, by both doors.
 
 use crate::{MIB, door, refused_narinfo, small};
+use iglu_end2end::cachix::PushOptions;
 use iglu_end2end::cachix::wire::Compression;
-use iglu_end2end::cachix::{Object, PushOptions};
 use iglu_end2end::digest::{self};
 use iglu_end2end::nar;
+use iglu_end2end::object::Object;
 use iglu_end2end::put::{Draft, compress};
 use iglu_end2end::refusal::Refusal;
 use std::time::{Duration, Instant};

@@ -1,19 +1,24 @@
 //! Reading request bodies: as a stream that does not wait for ever, or whole up to a limit.
 
+use async_compression::tokio::bufread::{BrotliDecoder, BzDecoder, GzipDecoder, XzDecoder, ZstdDecoder};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use http_body_util::BodyExt;
 use iglu_core::{Error, Result};
-use std::time::Duration;
+use std::{io, pin::Pin, time::Duration};
+use tokio::io::AsyncRead;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 /// A sender that is silent for so long is gone.
 const IDLE: Duration = Duration::from_secs(30);
 /// What is read and thrown away of a body that was refused early, in bytes, so that its sender hears the answer.
-const DRAIN: usize = 1 << 20;
+const DRAIN: usize = 64 << 20;
+
+/// A body of whatever origin.
+pub type Bodily = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
 /// The body as it comes. Silence and breaks are errors.
-pub fn stream(body: Body) -> impl Stream<Item = Result<Bytes>> + Unpin {
+pub fn stream(body: Body) -> Bodily {
     let chunks = futures_util::stream::unfold(Some(body.into_data_stream()), |body| async move {
         let mut body = body?;
         match tokio::time::timeout(IDLE, body.next()).await {
@@ -31,9 +36,58 @@ pub fn stream(body: Body) -> impl Stream<Item = Result<Bytes>> + Unpin {
     Box::pin(chunks)
 }
 
+/// How a body is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    Gzip,
+    Brotli,
+    Zstd,
+    Xz,
+    Bzip2,
+}
+
+impl Coding {
+    /// A value of Content-Encoding; Nix writes its own names of compressions there.
+    pub fn parse(name: &str) -> Option<Coding> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => Coding::Gzip,
+            "br" => Coding::Brotli,
+            "zstd" => Coding::Zstd,
+            "xz" => Coding::Xz,
+            "bzip2" => Coding::Bzip2,
+            _ => return None,
+        })
+    }
+}
+
+/// The body, unpacked as it comes. How much comes out is for the reader to limit.
+pub fn unpacked(body: Body, coding: Option<Coding>) -> Bodily {
+    /// Memory of one xz decoder, in bytes.
+    const XZ_MEMORY: u64 = 100 << 20;
+    /// Largest window of zstd, as a power of two.
+    const ZSTD_WINDOW: u32 = 27;
+    let Some(coding) = coding else { return stream(body) };
+    let packed = StreamReader::new(stream(body).map(|chunk| chunk.map_err(io::Error::other)));
+    let plain: Pin<Box<dyn AsyncRead + Send>> = match coding {
+        Coding::Gzip => Box::pin(GzipDecoder::new(packed)),
+        Coding::Brotli => Box::pin(BrotliDecoder::new(packed)),
+        Coding::Zstd => {
+            let window = async_compression::zstd::DParameter::window_log_max(ZSTD_WINDOW);
+            Box::pin(ZstdDecoder::with_params(packed, &[window]))
+        }
+        Coding::Xz => Box::pin(XzDecoder::with_mem_limit(packed, XZ_MEMORY)),
+        Coding::Bzip2 => Box::pin(BzDecoder::new(packed)),
+    };
+    Box::pin(ReaderStream::with_capacity(plain, 64 * 1024).map(move |chunk| {
+        chunk.map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::invalid("", format!("the body cannot be unpacked as {coding:?}: {error}")),
+        })
+    }))
+}
+
 /// The whole body, of at most `limit` bytes.
-pub async fn whole(body: Body, limit: usize) -> Result<Bytes> {
-    let mut chunks = stream(body);
+pub async fn whole(mut chunks: Bodily, limit: usize) -> Result<Bytes> {
     let mut whole = BytesMut::new();
     while let Some(chunk) = chunks.next().await.transpose()? {
         if whole.len() + chunk.len() > limit {
@@ -44,24 +98,44 @@ pub async fn whole(body: Body, limit: usize) -> Result<Bytes> {
     Ok(whole.freeze())
 }
 
-/// Reads a body to its end without keeping it.
-pub async fn discard(body: Body) -> Result<()> {
-    let mut chunks = stream(body);
-    while chunks.next().await.transpose()?.is_some() {}
+/// Reads a body of at most `limit` bytes to its end without keeping it.
+pub async fn discard(mut chunks: Bodily, limit: u64) -> Result<()> {
+    let mut discarded = 0;
+    while let Some(chunk) = chunks.next().await.transpose()? {
+        discarded += chunk.len() as u64;
+        if discarded > limit {
+            return Err(Error::TooLarge(format!("the body is larger than the {limit} bytes allowed here")));
+        }
+    }
     Ok(())
 }
 
-/// Reads a little of a body that nobody wants.
-pub async fn drain(body: Body) {
-    let mut body = body;
-    let mut drained = 0;
-    let some = async {
+/// Takes the first `size` bytes off a body.
+pub async fn take_first(chunks: &mut Bodily, size: usize) -> Result<Bytes> {
+    let mut first = BytesMut::new();
+    while first.len() < size {
+        let Some(chunk) = chunks.next().await.transpose()? else {
+            return Err(Error::Interrupted(format!("the body ended within its first {size} bytes")));
+        };
+        first.extend_from_slice(&chunk);
+    }
+    let behind = futures_util::stream::iter([Ok(first.split_off(size).freeze())]);
+    let rest = std::mem::replace(chunks, Box::pin(futures_util::stream::empty()));
+    *chunks = Box::pin(behind.chain(rest));
+    Ok(first.freeze())
+}
+
+/// Reads on in a body that nobody wants, for a while and behind the answer: a sender that is still at it would otherwise find the
+/// connection broken before it hears why.
+pub fn drain(mut chunks: Bodily) {
+    let some = async move {
+        let mut drained = 0;
         while drained < DRAIN {
-            match body.frame().await {
-                Some(Ok(frame)) => drained += frame.data_ref().map_or(0, Bytes::len),
+            match chunks.next().await {
+                Some(Ok(chunk)) => drained += chunk.len(),
                 _ => break,
             }
         }
     };
-    let _ = tokio::time::timeout(Duration::from_secs(2), some).await;
+    tokio::spawn(tokio::time::timeout(Duration::from_secs(10), some));
 }

@@ -1,14 +1,15 @@
 //! All doors, and the choice between them: the cache protocol first, since it is asked a thousand times as often as the
 //! rest; everything else by axum's router.
 
+mod attic;
 mod body;
+mod bulk;
 mod cachix;
 mod caller;
 mod error;
 mod events;
 mod nar_body;
 mod nix;
-mod nix_put;
 pub mod ops;
 mod ui;
 mod upload;
@@ -36,6 +37,7 @@ pub struct Doors {
 impl Doors {
     pub fn new(core: Core, site: Arc<Site>, stopping: watch::Receiver<bool>) -> Doors {
         let router = Router::new()
+            .merge(attic::router(core.clone()))
             .merge(cachix::router(core.clone()))
             .merge(upload::router(core.clone()))
             .merge(events::router(core.clone(), stopping))
@@ -43,6 +45,24 @@ impl Doors {
             .layer(axum::middleware::from_fn(metrics::measure));
         Doors { core, router }
     }
+}
+
+/// Clients whose configured host ends in a slash ask for `//api/…`.
+fn without_doubled_slashes(mut request: Request<Body>) -> Request<Body> {
+    if !request.uri().path().contains("//") {
+        return request;
+    }
+    let segments = request.uri().path().split('/').filter(|segment| !segment.is_empty());
+    let path = segments.fold(String::new(), |path, segment| path + "/" + segment);
+    if ["/api/", "/_api/"].iter().any(|prefix| path.starts_with(prefix)) {
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = format!("{path}{query}").parse().ok();
+        if let Ok(uri) = parts.try_into() {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
 }
 
 impl Service<Request<Body>> for Doors {
@@ -58,6 +78,7 @@ impl Service<Request<Body>> for Doors {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let Some(target) = nix::Target::of(&request, &self.core) else {
             let mut router = self.router.clone();
+            let request = without_doubled_slashes(request);
             return Either::Right(async move { Service::call(&mut router, request).await }.boxed());
         };
         let started = Instant::now();

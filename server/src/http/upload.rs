@@ -30,7 +30,15 @@ async fn part_put(
     request: Request,
 ) -> Result<Response, PlainError> {
     let id = UploadId::parse(&id)?;
-    let etag = core.push().part_put(id, number, &md5, &proof, body::stream(request.into_body())).await?;
+    let mut chunks = body::stream(request.into_body());
+    let etag = match core.push().part_put(id, number, &md5, &proof, &mut chunks).await {
+        Ok(etag) => etag,
+        Err(error) => {
+            // The sender is still at it, and hears the reason only when some of it is taken.
+            body::drain(chunks);
+            return Err(error.into());
+        }
+    };
     let mut response = StatusCode::OK.into_response();
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);

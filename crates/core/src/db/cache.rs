@@ -1,16 +1,27 @@
 //! Statements about caches and their signing keys.
 
-use super::*;
+use super::{key::NewKey, *};
 use iglu_api::cache::Traffic;
 use sqlx::FromRow;
 
 statements! {
-    INSERT_CACHE = "INSERT INTO cache (name, is_public, priority, compression, created_at) VALUES ($1, $2, $3, $4, $5) \
-        RETURNING id";
-    INSERT_KEY = "INSERT INTO signing_key (cache_id, name, public_key, sealed_seed, created_at) VALUES ($1, $2, $3, $4, $5)";
-    LIST_CACHES = "SELECT id, name, is_public, priority, compression, created_at, path_count, stored_bytes, last_push_at \
-        FROM cache ORDER BY name";
-    LIST_KEYS = "SELECT cache_id, name, sealed_seed FROM signing_key ORDER BY cache_id, id";
+    INSERT_CACHE = "INSERT INTO cache (name, is_public, priority, compression, created_at, client_filter_keys) \
+        VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
+    LIST_CACHES = "SELECT id, name, is_public, priority, compression, is_lenient, client_filter_keys, created_at, path_count, \
+        stored_bytes, last_push_at FROM cache WHERE removed_at IS NULL ORDER BY name";
+    SET_LENIENCY = "UPDATE cache SET is_lenient = $2, client_filter_keys = $3 WHERE id = $1";
+    SHOW_HELD = "UPDATE store_path SET is_visible = TRUE WHERE cache_id = $1 AND NOT is_visible";
+    CLEAR_AWAITED = "DELETE FROM awaited_reference WHERE cache_id = $1";
+    UPDATE_CACHE = "UPDATE cache SET is_public = $2, priority = $3 WHERE id = $1";
+    DELETE_UPSTREAMS = "DELETE FROM upstream WHERE cache_id = $1";
+    INSERT_UPSTREAM = "INSERT INTO upstream (cache_id, url) VALUES ($1, $2)";
+    LIST_UPSTREAMS = "SELECT cache_id, url FROM upstream ORDER BY id";
+    HIDE_CACHE = "UPDATE cache SET name = $2, removed_at = $3, is_public = FALSE WHERE id = $1 AND removed_at IS NULL";
+    LIST_REMOVED = "SELECT id FROM cache WHERE removed_at IS NOT NULL ORDER BY id";
+    DELETE_SOME_PATHS = "DELETE FROM store_path WHERE id IN (SELECT id FROM store_path WHERE cache_id = $1 LIMIT 500)";
+    DELETE_CACHE = "DELETE FROM cache WHERE id = $1";
+    DELETE_UNUSED_NARS = "DELETE FROM nar WHERE id IN (SELECT n.id FROM nar n WHERE n.created_at < $1 \
+        AND NOT EXISTS (SELECT 1 FROM store_path p WHERE p.nar_id = n.id) LIMIT 500)";
     LIST_TRAFFIC = "SELECT cache_id, CAST(SUM(narinfo_hits) AS BIGINT) AS narinfo_hits, \
         CAST(SUM(narinfo_misses) AS BIGINT) AS narinfo_misses, CAST(SUM(nar_bytes) AS BIGINT) AS nar_bytes, \
         CAST(SUM(pushed_paths) AS BIGINT) AS pushed_paths FROM cache_activity WHERE hour >= $1 GROUP BY cache_id";
@@ -25,23 +36,12 @@ pub(crate) struct CacheRow {
     pub is_public: bool,
     pub priority: i64,
     pub compression: String,
+    pub is_lenient: bool,
+    pub client_filter_keys: String,
     pub created_at: i64,
     pub path_count: i64,
     pub stored_bytes: i64,
     pub last_push_at: Option<i64>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-pub(crate) struct KeyRow {
-    pub cache_id: i64,
-    pub name: String,
-    pub sealed_seed: Vec<u8>,
-}
-
-pub(crate) struct NewKey<'a> {
-    pub name: &'a str,
-    pub public_key: &'a [u8],
-    pub sealed_seed: &'a [u8],
 }
 
 pub(crate) struct NewCache<'a> {
@@ -49,7 +49,21 @@ pub(crate) struct NewCache<'a> {
     pub is_public: bool,
     pub priority: i64,
     pub compression: &'a str,
-    pub key: NewKey<'a>,
+    /// Names of keys, a blank between them.
+    pub client_filter_keys: &'a str,
+    /// `None` where people sign and the server does not.
+    pub key: Option<NewKey<'a>>,
+}
+
+/// Everything that can be changed of a cache, as it is to be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CacheUpdate {
+    pub is_public: bool,
+    pub priority: i64,
+    pub is_lenient: bool,
+    pub client_filter_keys: String,
+    /// All of them, in the order to be asked.
+    pub upstreams: Vec<String>,
 }
 
 #[derive(FromRow)]
@@ -76,16 +90,21 @@ impl Db {
                     .bind(cache.priority)
                     .bind(cache.compression)
                     .bind(audit.at)
+                    .bind(cache.client_filter_keys)
                     .fetch_one(&mut *tx)
                     .await?;
-                sqlx::query(INSERT_KEY)
-                    .bind(id)
-                    .bind(cache.key.name)
-                    .bind(cache.key.public_key)
-                    .bind(cache.key.sealed_seed)
-                    .bind(audit.at)
-                    .execute(&mut *tx)
-                    .await?;
+                if let Some(key) = &cache.key {
+                    sqlx::query(super::key::INSERT_KEY)
+                        .bind(id)
+                        .bind(key.name)
+                        .bind(key.public_key)
+                        .bind(key.sealed_seed)
+                        .bind(audit.at)
+                        // Nothing is older than the key.
+                        .bind(Some(audit.at))
+                        .execute(&mut *tx)
+                        .await?;
+                }
                 audit!(tx, audit);
                 bump!(tx);
                 id
@@ -104,8 +123,65 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_as(LIST_CACHES).fetch_all(pool).await?))
     }
 
-    pub async fn key_list(&self) -> Result<Vec<KeyRow>> {
-        Ok(read!(self, |pool| sqlx::query_as(LIST_KEYS).fetch_all(pool).await?))
+    /// Which cache sits on top of which URL.
+    pub async fn upstream_list(&self) -> Result<Vec<(i64, String)>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_UPSTREAMS).fetch_all(pool).await?))
+    }
+
+    /// Changes a cache. What waited for references is shown where they are waited for no longer.
+    pub async fn cache_update(&self, id: i64, update: &CacheUpdate, audit: &Audit) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(UPDATE_CACHE).bind(id).bind(update.is_public).bind(update.priority).execute(&mut *tx).await?;
+            sqlx::query(SET_LENIENCY)
+                .bind(id)
+                .bind(update.is_lenient)
+                .bind(&update.client_filter_keys)
+                .execute(&mut *tx)
+                .await?;
+            if update.is_lenient || !update.client_filter_keys.is_empty() {
+                sqlx::query(CLEAR_AWAITED).bind(id).execute(&mut *tx).await?;
+                sqlx::query(SHOW_HELD).bind(id).execute(&mut *tx).await?;
+            }
+            sqlx::query(DELETE_UPSTREAMS).bind(id).execute(&mut *tx).await?;
+            for url in &update.upstreams {
+                sqlx::query(INSERT_UPSTREAM).bind(id).bind(url).execute(&mut *tx).await?;
+            }
+            audit!(tx, audit);
+            bump!(tx);
+        });
+        Ok(())
+    }
+
+    /// Takes a cache from everybody's sight and frees its name. False when somebody else did.
+    pub async fn cache_hide(&self, id: i64, audit: &Audit) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            // No cache can be called so.
+            let name = format!("(removed {id})");
+            let hidden = sqlx::query(HIDE_CACHE).bind(id).bind(name).bind(audit.at).execute(&mut *tx).await?;
+            audit!(tx, audit);
+            bump!(tx);
+            hidden.rows_affected() > 0
+        }))
+    }
+
+    /// Removes some rows of caches that are gone. True when there was something to do.
+    pub async fn cache_remove_some(&self) -> Result<bool> {
+        let removed: Option<i64> = read!(self, |pool| sqlx::query_scalar(LIST_REMOVED).fetch_optional(pool).await?);
+        let Some(id) = removed else { return Ok(false) };
+        transact!(self, |tx| {
+            let paths = sqlx::query(DELETE_SOME_PATHS).bind(id).execute(&mut *tx).await?.rows_affected();
+            if paths == 0 {
+                sqlx::query(DELETE_CACHE).bind(id).execute(&mut *tx).await?;
+            }
+        });
+        Ok(true)
+    }
+
+    /// Forgets some NARs that no path needs since `before`; their files are swept later. True when there were any.
+    pub async fn nar_delete_unused(&self, before: i64) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            sqlx::query(DELETE_UNUSED_NARS).bind(before).execute(&mut *tx).await?.rows_affected() > 0
+        }))
     }
 
     /// What was asked of each cache since the hour that began at `since`.

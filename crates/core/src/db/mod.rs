@@ -7,15 +7,21 @@
 mod account;
 mod activity;
 mod cache;
+mod key;
 mod path;
+mod pin;
 mod push;
+mod side;
 mod token;
 
 pub(crate) use account::NewSession;
 pub(crate) use activity::ActivityDelta;
-pub(crate) use cache::{CacheRow, KeyRow, NewCache, NewKey};
+pub(crate) use cache::{CacheRow, CacheUpdate, NewCache};
+pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
 pub(crate) use path::NarinfoRow;
-pub(crate) use push::{Commit, Committed, PartRow, UploadRow};
+pub(crate) use pin::NewPin;
+pub(crate) use push::{Commit, Committed, NewFile, PartRow, UploadRow};
+pub(crate) use side::NewLog;
 pub(crate) use token::{NewToken, scope};
 
 use crate::error::{Error, Result};
@@ -40,7 +46,7 @@ const CHUNK: usize = 500;
 /// Defines statements as constants, and `ALL` of them for the test that prepares each on both engines.
 macro_rules! statements {
     ($($name:ident = $sql:expr;)*) => {
-        $(const $name: &str = $sql;)*
+        $(pub(super) const $name: &str = $sql;)*
         #[cfg(test)]
         pub(super) const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
     };
@@ -258,7 +264,8 @@ mod tests {
     use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
     fn all_statements() -> Vec<(&'static str, &'static str)> {
-        [ALL, account::ALL, activity::ALL, cache::ALL, path::ALL, push::ALL, token::ALL].concat()
+        [ALL, account::ALL, activity::ALL, cache::ALL, key::ALL, path::ALL, pin::ALL, push::ALL, side::ALL, token::ALL]
+            .concat()
     }
 
     async fn prepare_all(db: &Db) {

@@ -19,6 +19,7 @@ statements! {
         WHERE n.file_hash = $2 AND p.cache_id = $1 AND p.is_visible LIMIT 1";
     GET_PUT_NAR_FILE = "SELECT CAST(NULL AS BIGINT) AS path_id, file_size, compression FROM put_nar \
         WHERE cache_id = $1 AND file_hash = $2 AND compression IS NOT NULL";
+    LIST_NAMES_AFTER = "SELECT hash, name FROM store_path WHERE cache_id = $1 AND hash > $2 AND is_visible ORDER BY hash LIMIT 1000";
     GET_PATH_ROW = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 AND hash = $2";
     LIST_NEWEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
@@ -148,6 +149,11 @@ impl Db {
             present.extend(found);
         }
         Ok(present)
+    }
+
+    /// Hash parts and names of visible paths behind a hash part.
+    pub async fn path_names_after(&self, cache_id: i64, hash: &str) -> Result<Vec<(String, String)>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_NAMES_AFTER).bind(cache_id).bind(hash).fetch_all(pool).await?))
     }
 
     /// One page of paths, with one row more than a page where there is a next one.

@@ -1,6 +1,7 @@
 //! Statements of the push: uploads, their parts, NAR files put by name, and the one transaction that publishes a path.
 
 use super::*;
+use nix_compat::debug_info::DebugId;
 use sqlx::{AssertSqlSafe, FromRow};
 use std::collections::BTreeSet;
 
@@ -24,6 +25,7 @@ statements! {
     INSERT_NAR = "INSERT INTO nar (nar_hash, nar_size, file_hash, file_size, compression, created_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (file_hash) DO NOTHING";
     INSERT_LISTING = "INSERT INTO nar_listing (nar_id, listing) VALUES ($1, $2) ON CONFLICT (nar_id) DO NOTHING";
+    INSERT_DEBUG_ID = "INSERT INTO debug_info (build_id, nar_id) VALUES ($1, $2) ON CONFLICT (build_id, nar_id) DO NOTHING";
     INSERT_PATH = "INSERT INTO store_path (cache_id, hash, name, nar_id, nar_size, file_size, refs, deriver, ca, signatures, \
         pushed_at, pushed_by, is_visible) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
     INSERT_AWAITED = "INSERT INTO awaited_reference (cache_id, hash, path_id) VALUES ($1, $2, $3)";
@@ -32,9 +34,10 @@ statements! {
     SHOW_PATH = "UPDATE store_path SET is_visible = $2 WHERE id = $1 RETURNING hash";
     ADD_TO_CACHE = "UPDATE cache SET path_count = path_count + 1, stored_bytes = stored_bytes + $2 WHERE id = $1";
     SET_SIGNATURES = "UPDATE store_path SET signatures = $2 WHERE id = $1";
-    PUT_PUT_NAR = "INSERT INTO put_nar (cache_id, file_hash, file_size, touched_at) VALUES ($1, $2, $3, $4) \
-        ON CONFLICT (cache_id, file_hash) DO UPDATE SET touched_at = excluded.touched_at";
-    GET_PUT_NAR = "SELECT file_size, compression FROM put_nar WHERE cache_id = $1 AND file_hash = $2";
+    PUT_PUT_NAR = "INSERT INTO put_nar (cache_id, file_hash, file_size, touched_at, announced) VALUES ($1, $2, $3, $4, $5) \
+        ON CONFLICT (cache_id, file_hash) DO UPDATE SET touched_at = excluded.touched_at, \
+        announced = COALESCE(excluded.announced, put_nar.announced)";
+    GET_PUT_NAR = "SELECT file_size, compression, announced FROM put_nar WHERE cache_id = $1 AND file_hash = $2";
     SET_PUT_NAR_VERIFIED = "UPDATE put_nar SET compression = $3 WHERE cache_id = $1 AND file_hash = $2";
     DELETE_OLD_PUT_NARS = "DELETE FROM put_nar WHERE (compression IS NULL AND touched_at < $1) OR touched_at < $2";
     IS_FILE_NEEDED = "SELECT (SELECT COUNT(*) FROM nar WHERE file_hash = $1) + (SELECT COUNT(*) FROM put_nar WHERE file_hash = $1)";
@@ -68,6 +71,8 @@ struct NarRow {
 pub(crate) struct PutNarRow {
     pub file_size: i64,
     pub compression: Option<String>,
+    /// What its client said that it is.
+    pub announced: Option<String>,
 }
 
 /// Signature lines kept of one path: more would make its narinfo a burden to all who read it.
@@ -83,6 +88,13 @@ struct ExistingPath {
     nar_hash: Vec<u8>,
 }
 
+/// The file of a NAR that may be new.
+pub(crate) struct NewFile<'a> {
+    pub hash: &'a [u8],
+    pub size: i64,
+    pub compression: &'a str,
+}
+
 /// A path whose bytes are verified and stored, about to be published.
 pub(crate) struct Commit<'a> {
     pub cache_id: i64,
@@ -90,10 +102,10 @@ pub(crate) struct Commit<'a> {
     pub name: &'a str,
     pub nar_hash: &'a [u8],
     pub nar_size: i64,
-    pub file_hash: &'a [u8],
-    pub file_size: i64,
-    pub compression: &'a str,
+    /// `None` where the NAR is here already.
+    pub file: Option<NewFile<'a>>,
     pub listing: Option<&'a [u8]>,
+    pub debug_ids: &'a [DebugId],
     /// Base names with a blank between them.
     pub refs: &'a str,
     /// The hash parts of the references other than the path itself.
@@ -111,7 +123,7 @@ pub(crate) struct Commit<'a> {
 
 pub(crate) enum Committed {
     /// The hash parts that became visible, the path's own among them unless it is held.
-    New { visible: Vec<String> },
+    New { visible: Vec<String>, file_size: i64 },
     /// The cache has this path; the first one stays. Signatures were merged where the NAR and references are the same.
     Existing,
     /// Nothing was stored, because these references are not in the cache.
@@ -187,9 +199,23 @@ impl Db {
         Ok(())
     }
 
-    pub async fn put_nar_put(&self, cache_id: i64, file_hash: &[u8], file_size: i64, now: i64) -> Result<()> {
+    pub async fn put_nar_put(
+        &self,
+        cache_id: i64,
+        file_hash: &[u8],
+        file_size: i64,
+        announced: Option<&str>,
+        now: i64,
+    ) -> Result<()> {
         transact!(self, |tx| {
-            sqlx::query(PUT_PUT_NAR).bind(cache_id).bind(file_hash).bind(file_size).bind(now).execute(&mut *tx).await?;
+            sqlx::query(PUT_PUT_NAR)
+                .bind(cache_id)
+                .bind(file_hash)
+                .bind(file_size)
+                .bind(now)
+                .bind(announced)
+                .execute(&mut *tx)
+                .await?;
         });
         Ok(())
     }
@@ -283,17 +309,22 @@ impl Db {
                 let nar = match shared {
                     Some(nar) => nar,
                     None => {
+                        let Some(file) = &commit.file else {
+                            return Err(Error::Interrupted(
+                                "the NAR was removed while this path was pushed; push it again".to_owned(),
+                            ));
+                        };
                         sqlx::query(INSERT_NAR)
                             .bind(commit.nar_hash)
                             .bind(commit.nar_size)
-                            .bind(commit.file_hash)
-                            .bind(commit.file_size)
-                            .bind(commit.compression)
+                            .bind(file.hash)
+                            .bind(file.size)
+                            .bind(file.compression)
                             .bind(commit.now)
                             .execute(&mut *tx)
                             .await?;
                         let nar: Option<NarRow> = sqlx::query_as(FIND_NAR_BY_FILE)
-                            .bind(commit.file_hash)
+                            .bind(file.hash)
                             .bind(commit.nar_hash)
                             .fetch_optional(&mut *tx)
                             .await?;
@@ -303,6 +334,13 @@ impl Db {
                         };
                         if let Some(listing) = commit.listing {
                             sqlx::query(INSERT_LISTING).bind(nar.id).bind(listing).execute(&mut *tx).await?;
+                        }
+                        for id in commit.debug_ids {
+                            sqlx::query(INSERT_DEBUG_ID)
+                                .bind(&id.as_bytes()[..])
+                                .bind(nar.id)
+                                .execute(&mut *tx)
+                                .await?;
                         }
                         nar
                     }
@@ -355,7 +393,7 @@ impl Db {
                 if let Some(upload_id) = commit.upload_id {
                     sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(commit.now).execute(&mut *tx).await?;
                 }
-                Committed::New { visible }
+                Committed::New { visible, file_size: nar.file_size }
             }
         }))
     }

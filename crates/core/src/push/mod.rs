@@ -1,20 +1,24 @@
 //! The push: one machine for every protocol. An upload row stands before the first byte; bytes are staged and read back;
 //! what they are is compared with what was claimed; only then one transaction publishes the path.
 
+mod legacy;
 mod multipart;
+mod proof;
 mod put;
+mod stream;
 mod verify;
 
 pub(crate) use multipart::Completing;
 pub use multipart::{CompletedPart, PartUrl, UploadId};
 pub use put::NarFileName;
+pub use stream::Streamed;
 
 use crate::{
     Core,
     blob::Space,
     caller::Caller,
-    db::{Commit, Committed},
-    directory::Cache,
+    db::{Commit, Committed, NewFile},
+    directory::{Cache, KeyOf},
     error::{Error, Result},
 };
 use iglu_api::event::LiveEvent;
@@ -49,6 +53,26 @@ pub struct Claim {
     pub deriver: Option<StorePath>,
     pub ca: Option<ContentAddress>,
     pub signatures: Vec<Signature>,
+    /// A signature that comes without the name of its key.
+    pub nameless_signature: Option<[u8; 64]>,
+}
+
+/// A NAR as a file of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct NarFile {
+    /// SHA-256 of the file's bytes.
+    hash: Sha256,
+    /// Bytes of the file.
+    size: u64,
+    compression: Compression,
+}
+
+/// What the bytes of a push are.
+#[derive(Default)]
+struct Found {
+    /// `None` where the NAR was found to be here already.
+    file: Option<NarFile>,
+    contents: proof::Contents,
 }
 
 impl Claim {
@@ -88,21 +112,48 @@ impl Pushes<'_> {
         Ok(self.0.db.upload_open_count().await?.unsigned_abs())
     }
 
-    /// Signatures to keep: those of others as they are, and ours for every key. One that carries the name of a key of
-    /// this cache and does not verify is refused: it is forged or of other bytes.
+    /// Signatures to keep: those of others as they are, and ours for every active key. One that carries the name of a key of
+    /// this cache and does not verify is refused: it is forged or of other bytes. Where people sign and the server does not,
+    /// one of their signatures must be there.
     fn signatures(&self, cache: &Cache, claim: &Claim) -> Result<String> {
         let fingerprint = claim.fingerprint();
         let mut lines = BTreeSet::new();
+        let mut signed_by_client = false;
         for signature in &claim.signatures {
-            match cache.keys.iter().find(|key| key.name() == signature.key_name) {
-                Some(key) if !key.verifying_key().verify(&fingerprint, signature) => {
-                    return Err(self.refused(format!("signature by {} is wrong for {}", key.name(), claim.store_path)));
-                }
-                _ => lines.insert(signature.to_string()),
+            let key = cache.public_key(&signature.key_name);
+            if let Some((key, _)) = &key
+                && !key.verify(&fingerprint, signature)
+            {
+                return Err(self.refused(format!("signature by {} is wrong for {}", key.name(), claim.store_path)));
+            }
+            signed_by_client |= key.is_some_and(|(_, of)| of == KeyOf::Client);
+            lines.insert(signature.to_string());
+        }
+        if let Some(nameless) = &claim.nameless_signature {
+            let key = cache.client_keys.iter().find(|key| key.verify_raw(&fingerprint, nameless));
+            signed_by_client |= key.is_some();
+            lines.extend(key.map(|key| Signature { key_name: key.name().to_owned(), bytes: *nameless }.to_string()));
+        }
+        // A content address needs no signature.
+        if cache.keys.is_empty() && !signed_by_client && claim.ca.is_none() {
+            let name = &cache.name;
+            let why = match (cache.client_keys.is_empty(), &claim.nameless_signature, claim.signatures.is_empty()) {
+                (true, ..) => "no key is registered yet: make one with cachix generate-keypair".to_owned(),
+                (false, None, true) => "there is no signature: set the signing key (CACHIX_SIGNING_KEY, or secret-key of nix copy), or let the server sign for this cache".to_owned(),
+                _ => "no registered key made the signature that came".to_owned(),
             };
+            return Err(self.refused(format!("cache \"{name}\" is signed by those who push: {why}")));
         }
         lines.extend(cache.keys.iter().map(|key| key.sign(&fingerprint).to_string()));
         Ok(lines.into_iter().collect::<Vec<_>>().join("\n"))
+    }
+
+    /// What a proof refused, counted.
+    fn refusal(&self, refusal: proof::Refusal) -> Error {
+        match refusal {
+            proof::Refusal::Claim(message) => self.refused(message),
+            proof::Refusal::Storage(error) => Error::storage(error),
+        }
     }
 
     /// A claim that the bytes do not bear out.
@@ -117,7 +168,8 @@ impl Pushes<'_> {
         let Publish { cache, claim, found, .. } = push;
         let store_path = &claim.store_path;
         let hash = store_path.hash().to_string();
-        let (refs, awaits) = (claim.refs(), claim.awaits());
+        let refs = claim.refs();
+        let awaits = self.awaits(cache, claim).await?;
         let (deriver, ca) =
             (claim.deriver.as_ref().map(ToString::to_string), claim.ca.as_ref().map(ToString::to_string));
         let signatures = self.signatures(cache, claim)?;
@@ -127,10 +179,13 @@ impl Pushes<'_> {
             name: store_path.name(),
             nar_hash: claim.nar_hash.as_bytes(),
             nar_size: signed(claim.nar_size),
-            file_hash: found.file_hash.as_bytes(),
-            file_size: signed(found.file_size),
-            compression: claim.compression.as_str(),
-            listing: found.listing.as_deref(),
+            file: found.file.as_ref().map(|file| NewFile {
+                hash: file.hash.as_bytes(),
+                size: signed(file.size),
+                compression: file.compression.as_str(),
+            }),
+            listing: found.contents.listing.as_deref(),
+            debug_ids: &found.contents.debug_ids,
             refs: &refs,
             awaits: &awaits,
             deriver: deriver.as_deref(),
@@ -142,11 +197,11 @@ impl Pushes<'_> {
             hold: push.hold,
         };
         match core.db.path_commit(&commit).await? {
-            Committed::New { visible } => {
+            Committed::New { visible, file_size } => {
                 self.announce(cache, &visible).await;
                 cache.state.counters.pushed_paths.add(1);
                 cache.state.path_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                cache.state.stored_bytes.fetch_add(commit.file_size, std::sync::atomic::Ordering::Relaxed);
+                cache.state.stored_bytes.fetch_add(file_size, std::sync::atomic::Ordering::Relaxed);
                 Ok(Published::New { visible: visible.contains(&hash) })
             }
             // Forgotten whether or not this push changed it: an earlier one may have ended between commit and here.
@@ -165,6 +220,23 @@ impl Pushes<'_> {
                 )))
             }
         }
+    }
+
+    /// The references that must be in the cache before the path is shown: none where the cache is lenient or its clients
+    /// leave out what other caches have; otherwise those that no upstream has.
+    async fn awaits(&self, cache: &Cache, claim: &Claim) -> Result<Vec<String>> {
+        let core = self.0;
+        if cache.is_lenient || !cache.client_filter_keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut awaits = claim.awaits();
+        if !cache.upstreams.is_empty() && !awaits.is_empty() {
+            let here = core.db.paths_present(cache.id, &awaits, true).await?;
+            let asked = claim.references.iter().map(StorePath::hash).filter(|hash| !here.contains(&hash.to_string()));
+            let elsewhere = core.upstream().present(cache, asked.collect()).await;
+            awaits.retain(|hash| !StorePathHash::parse(hash).is_ok_and(|hash| elsewhere.contains(&hash)));
+        }
+        Ok(awaits)
     }
 
     /// Makes newly visible paths visible in this process too, and tells live pages.
@@ -189,7 +261,7 @@ impl Pushes<'_> {
 struct Publish<'a> {
     cache: &'a Cache,
     claim: &'a Claim,
-    found: &'a verify::Found,
+    found: &'a Found,
     pushed_by: &'a str,
     upload_id: Option<i64>,
     /// Whether missing references keep the path back, or refuse it.

@@ -194,8 +194,12 @@ impl Pushes<'_> {
             _ => self.verify(&claim, paths, Some(staged.clone())).await?,
         };
         if !core.db.nar_is_stored(claim.nar_hash.as_bytes()).await? {
-            let (blob, file_hash, now) = (core.blob.clone(), found.file_hash, core.now());
-            tokio::task::spawn_blocking(move || blob.nar_publish(&staged, &file_hash, now)).await??;
+            let (blob, file, now) = (core.blob.clone(), found.file, core.now());
+            tokio::task::spawn_blocking(move || match file {
+                Some(file) => blob.nar_publish(&staged, &file.hash, now),
+                None => Ok(()),
+            })
+            .await??;
         }
         let publish = Publish {
             cache,

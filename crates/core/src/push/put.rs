@@ -1,11 +1,16 @@
 //! Pushing with plain `nix copy`: the NAR file is put by name, then the narinfo that names it. The file stays unseen until a
 //! narinfo is found to be true of it.
 
-use super::{Claim, Publish, Published, Pushes, pushed_by, verify::Found};
-use crate::{caller::Caller, directory::Cache, error::Result};
+use super::{Claim, Found, Publish, Published, Pushes, pushed_by};
+use crate::{
+    caller::Caller,
+    directory::Cache,
+    error::{Error, Result},
+};
 use bytes::Bytes;
 use futures_util::Stream;
 use nix_compat::{
+    compression::Compression,
     narinfo::{NarInfo, is_relative_nar_url},
     nixhash::Sha256,
     store_path::StorePathHash,
@@ -38,7 +43,7 @@ impl Pushes<'_> {
         let file_hash = name.file_hash.as_bytes();
         if let Some(put) = core.db.put_nar_get(cache.id, file_hash).await? {
             if core.blob.nar_open(&name.file_hash, put.file_size.unsigned_abs())?.is_some() {
-                core.db.put_nar_put(cache.id, file_hash, put.file_size, core.now().0).await?;
+                core.db.put_nar_put(cache.id, file_hash, put.file_size, None, core.now().0).await?;
                 return Ok(true);
             }
             return Ok(false);
@@ -51,22 +56,38 @@ impl Pushes<'_> {
     where
         S: Stream<Item = Result<Bytes>> + Unpin,
     {
+        self.nar_receive(cache, Some(name.file_hash), None, body).await.map(drop)
+    }
+
+    /// Takes a NAR file, perhaps of a known hash, perhaps with the compression that a later narinfo will not name.
+    pub(super) async fn nar_receive<S>(
+        &self,
+        cache: &Cache,
+        expected: Option<Sha256>,
+        announced: Option<Compression>,
+        body: S,
+    ) -> Result<Sha256>
+    where
+        S: Stream<Item = Result<Bytes>> + Unpin,
+    {
         let core = self.0;
         let received = core.blob.put_receive::<_, sha2::Sha256>(body, core.limits.nar_file_bytes).await?;
         let scratch = crate::blob::Scratch::new(received.path.clone());
         core.totals.push_bytes.add(received.size);
         let found = Sha256::from_bytes(sha2::Digest::finalize(received.digest).into());
-        if found != name.file_hash {
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
             return Err(self.refused(format!(
                 "file hash of nar/{}.nar is {}: the bytes are not what the name says",
-                name.file_hash.to_nix32(),
+                expected.to_nix32(),
                 found.to_nix32()
             )));
         }
-        let (blob, file_hash, path, now) = (core.blob.clone(), name.file_hash, received.path, core.now());
-        tokio::task::spawn_blocking(move || blob.nar_publish(&path, &file_hash, now)).await??;
+        let (blob, path, now) = (core.blob.clone(), received.path, core.now());
+        tokio::task::spawn_blocking(move || blob.nar_publish(&path, &found, now)).await??;
         scratch.keep();
-        core.db.put_nar_put(cache.id, name.file_hash.as_bytes(), super::signed(received.size), core.now().0).await
+        let announced = announced.map(Compression::as_str);
+        core.db.put_nar_put(cache.id, found.as_bytes(), super::signed(received.size), announced, core.now().0).await?;
+        Ok(found)
     }
 
     /// Publishes the path that a narinfo describes, or adds its signatures to the path that is there. The work goes on when
@@ -79,18 +100,15 @@ impl Pushes<'_> {
         text: Bytes,
     ) -> Result<Published> {
         let (core, caller, cache) = (self.0.clone(), caller.clone(), cache.clone());
-        let task = tokio::spawn(async move { core.push().narinfo_put_one(&caller, &cache, hash, &text).await });
+        let task = tokio::spawn(async move {
+            let (url, claim) = core.push().narinfo_claim(hash, &text)?;
+            core.push().claim_publish(&caller, &cache, claim, &url, false).await
+        });
         task.await?
     }
 
-    async fn narinfo_put_one(
-        &self,
-        caller: &Caller,
-        cache: &Cache,
-        hash: StorePathHash,
-        text: &[u8],
-    ) -> Result<Published> {
-        let core = self.0;
+    /// What a narinfo says, and the URL in it.
+    fn narinfo_claim(&self, hash: StorePathHash, text: &[u8]) -> Result<(String, Claim)> {
         let narinfo = NarInfo::parse(text).map_err(|error| self.refused(format!("narinfo: {error}")))?;
         let path = narinfo.store_path.clone();
         if path.hash() != hash {
@@ -117,33 +135,45 @@ impl Pushes<'_> {
             deriver: narinfo.deriver,
             ca: narinfo.ca,
             signatures: narinfo.signatures,
+            nameless_signature: None,
         };
+        Ok((narinfo.url, claim))
+    }
+
+    /// Publishes a path whose NAR file was put before: `claim` names it by its hash, `url` is what its client calls it.
+    pub(super) async fn claim_publish(
+        &self,
+        caller: &Caller,
+        cache: &Cache,
+        claim: Claim,
+        url: &str,
+        hold: bool,
+    ) -> Result<Published> {
+        let core = self.0;
+        let path = &claim.store_path;
+        let file_hash = claim.file_hash.ok_or_else(|| Error::internal(format!("a claim of {path} names no file")))?;
         let by = pushed_by(caller);
-        let present = core.db.paths_present(cache.id, &[hash.to_string()], false).await?;
-        if !present.is_empty() {
+        let put = core.db.put_nar_get(cache.id, file_hash.as_bytes()).await?;
+        let is_present = !core.db.paths_present(cache.id, &[path.hash().to_string()], false).await?.is_empty();
+        let mut found = Found::default();
+        if is_present {
             // The commit only adds signatures, and only where everything that is signed is the same. A file that this client
             // put is verified all the same: it remembers the name, and may ask for it.
-            let put = core.db.put_nar_get(cache.id, name.file_hash.as_bytes()).await?;
             if put.is_some_and(|put| put.compression.is_none()) {
-                self.verify(&claim, vec![core.blob.nar_file(&name.file_hash)], None).await?;
-                let compression = claim.compression.as_str();
-                core.db.put_nar_verified(cache.id, name.file_hash.as_bytes(), compression).await?;
+                self.verify(&claim, vec![core.blob.nar_file(&file_hash)], None).await?;
+                core.db.put_nar_verified(cache.id, file_hash.as_bytes(), claim.compression.as_str()).await?;
             }
-            let found = Found { file_hash: name.file_hash, file_size: 0, listing: None };
-            return self
-                .publish(&Publish { cache, claim: &claim, found: &found, pushed_by: &by, upload_id: None, hold: false })
-                .await;
+        } else {
+            if !self.nar_head(cache, NarFileName { file_hash }).await? {
+                return Err(self.refused(format!(
+                    "NAR file {url} of {path} is not in cache \"{}\"; push again with --refresh",
+                    cache.name
+                )));
+            }
+            found = self.verify(&claim, vec![core.blob.nar_file(&file_hash)], None).await?;
+            core.db.put_nar_verified(cache.id, file_hash.as_bytes(), claim.compression.as_str()).await?;
         }
-        if !self.nar_head(cache, name).await? {
-            return Err(self.refused(format!(
-                "NAR file {} of {path} is not in cache \"{}\"; push again with --refresh",
-                narinfo.url, cache.name
-            )));
-        }
-        let found = self.verify(&claim, vec![core.blob.nar_file(&name.file_hash)], None).await?;
-        core.db.put_nar_verified(cache.id, name.file_hash.as_bytes(), claim.compression.as_str()).await?;
-        self.publish(&Publish { cache, claim: &claim, found: &found, pushed_by: &by, upload_id: None, hold: false })
-            .await
+        self.publish(&Publish { cache, claim: &claim, found: &found, pushed_by: &by, upload_id: None, hold }).await
     }
 }
 

@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use iglu_api::{
     CacheName, UserName,
-    cache::{CacheCreate, Permission, PreferredCompression, Visibility},
+    cache::{CacheCreate, Permission, Visibility},
 };
 use md5::{Digest, Md5};
 use nix_compat::{compression::Compression, nar, nixhash::Sha256, store_path::StorePath};
@@ -51,12 +51,7 @@ impl Home {
     }
 
     async fn cache(&self, name: &str, visibility: Visibility) {
-        let create = CacheCreate {
-            name: CacheName::parse(name).unwrap(),
-            visibility,
-            priority: 41,
-            compression: PreferredCompression::Zstd,
-        };
+        let create = CacheCreate::new(CacheName::parse(name).unwrap(), visibility);
         self.core.cache().create(&Caller::Operator, &create).await.unwrap();
     }
 
@@ -122,6 +117,7 @@ fn thing(name: &str, references: &[&str]) -> Thing {
         deriver: None,
         ca: None,
         signatures: Vec::new(),
+        nameless_signature: None,
     };
     Thing { claim, nar }
 }

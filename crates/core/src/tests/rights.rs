@@ -103,12 +103,7 @@ async fn every_method_as_every_caller() {
 
     let account = core.account();
     let everywhere = TokenCreate { name: "t".to_owned(), cache: None, scope: Permission::Pull, expires_at: None };
-    let create = CacheCreate {
-        name: CacheName::parse("fresh").unwrap(),
-        visibility: Visibility::Public,
-        priority: 1,
-        compression: PreferredCompression::Zstd,
-    };
+    let create = CacheCreate::new(CacheName::parse("fresh").unwrap(), Visibility::Public);
     let callers = [
         Caller::ANONYMOUS,
         token(1, id("private"), Permission::Admin),

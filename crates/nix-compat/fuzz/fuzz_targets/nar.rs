@@ -1,10 +1,11 @@
-//! The NAR inspector takes any bytes in any pieces, tells the same however they are cut, and writes JSON for what it
-//! takes.
+//! The NAR inspector takes any bytes in any pieces, tells the same however they are cut, and writes a listing for what
+//! it takes that can be read and has the debug info it found.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use nix_compat::inspect::{Inspect, NarFacts, NarInspector};
+use nix_compat::nar_listing::{Listing, Node};
 use nix_compat::{HashAlgo, StorePathHash};
 
 fn inspect(nar: &[u8], piece_len: usize, max_size: u64) -> Result<(NarFacts, Vec<u8>), String> {
@@ -25,6 +26,12 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(whole, inspect(nar, usize::from(*piece_len) + 1, max_size));
     if let Ok((facts, listing)) = whole {
         assert_eq!(facts.nar_size, nar.len() as u64);
-        assert!(std::str::from_utf8(&listing).is_ok_and(|text| text.starts_with("{\"version\":1,\"root\":{")));
+        assert!(listing.starts_with(b"{\"version\":1,\"root\":{"));
+        let listing = Listing::parse(&listing);
+        for id in &facts.debug_ids {
+            let found = listing.as_ref().ok().and_then(|listing| listing.lookup(&id.member()));
+            assert!(matches!(found, Some(Node::Regular { .. })));
+        }
+        assert!(listing.is_ok() && facts.debug_ids.is_sorted());
     }
 });

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod debug_ids;
 mod differential;
 mod inspection;
+mod listings;
 mod malformed_nars;
 mod narinfos;
+mod realisations;
 mod round_trips;
 mod scanning;
 mod store_paths;

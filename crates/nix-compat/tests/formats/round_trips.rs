@@ -18,7 +18,7 @@ fn hash() -> impl Strategy<Value = NixHash> {
     )
 }
 
-fn path() -> impl Strategy<Value = StorePath> {
+pub fn path() -> impl Strategy<Value = StorePath> {
     (any::<[u8; 20]>(), "[a-zA-Z0-9+_?=][a-zA-Z0-9+_?=.-]{0,30}")
         .prop_map(|(hash, name)| StorePath::new(StorePathHash::from_bytes(hash), &name).unwrap())
 }
@@ -30,7 +30,7 @@ fn content_address() -> impl Strategy<Value = ContentAddress> {
     ]
 }
 
-fn signature() -> impl Strategy<Value = Signature> {
+pub fn signature() -> impl Strategy<Value = Signature> {
     ("[!-9;-~]{1,20}", any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(key_name, low, high)| {
         let bytes = [low, high].concat().try_into().unwrap();
         Signature { key_name, bytes }

@@ -6,10 +6,10 @@ use std::process::Stdio;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, BufReader, ReadBuf};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::digest;
+use crate::digest::{self, Counted};
 use crate::nar::Synthetic;
 use crate::nix::PathInfo;
 
@@ -97,8 +97,12 @@ pub struct Object {
     pub deriver: Option<String>,
     /// The content.
     pub nar: Nar,
-    /// NAR hash (base 32) and size that the store knows; the client refuses to complete with others.
+    /// NAR hash (base 32) and size that the store knows; a client that counts refuses to end with others.
     pub known: Option<(String, u64)>,
+    /// `NAME:BASE64` each: what the local store has. Only some clients send them.
+    pub sigs: Vec<String>,
+    /// The content address as Nix renders it. Only some clients send it.
+    pub ca: Option<String>,
 }
 
 impl Object {
@@ -110,6 +114,8 @@ impl Object {
             deriver: info.deriver.clone(),
             nar: Nar::Files(info.location.clone()),
             known: Some((info.nar_hash.clone(), info.nar_size)),
+            sigs: Vec::new(),
+            ca: None,
         }
     }
 
@@ -126,6 +132,8 @@ impl Object {
             deriver: None,
             nar: Nar::Bytes(nar.into()),
             known: None,
+            sigs: Vec::new(),
+            ca: None,
         }
     }
 
@@ -138,6 +146,21 @@ impl Object {
         self.references.push(digest::base_name(path).to_owned());
         self.references.sort();
         self
+    }
+
+    /// Adds a signature of the local store's, `NAME:BASE64`.
+    pub fn signed(mut self, signature: &str) -> Self {
+        self.sigs.push(signature.to_owned());
+        self
+    }
+
+    /// Reads the whole NAR once: its SHA-256 and its size in bytes, for clients that must tell both beforehand.
+    pub async fn measure(&self) -> std::io::Result<([u8; 32], u64)> {
+        let mut counted = Counted::new(self.nar.open()?);
+        tokio::io::copy_buf(&mut BufReader::with_capacity(128 * 1024, &mut counted), &mut tokio::io::sink()).await?;
+        let (reader, sha256, size) = counted.finish();
+        reader.finish().await?;
+        Ok((sha256, size))
     }
 
     /// The 32 characters that its narinfo is named by.

@@ -1,4 +1,4 @@
-//! The listing of a NAR (`<hash part>.ls`): owns its JSON form, written as the NAR streams by, and holds no tree.
+//! The listing written as the NAR streams by: owns the bytes between the nodes and holds no tree.
 
 use std::io::{self, Write};
 

@@ -1,0 +1,97 @@
+//! Build logs: packed as they come in, read back packed or plain.
+
+use crate::{
+    Core,
+    blob::{Kind, Writing, in_blocks},
+    caller::Caller,
+    codec::{self, Encoder},
+    db::NewLog,
+    directory::Cache,
+    error::{Error, Result},
+};
+use bytes::Bytes;
+use futures_util::Stream;
+use nix_compat::{compression::Compression, nixhash::Sha256, store_path::StorePath};
+use std::{fs::File, io};
+
+/// Longest log kept, in bytes.
+pub const LONGEST: u64 = 1 << 30;
+
+/// A log that is there.
+#[derive(Debug)]
+pub struct BuildLog {
+    /// One zstd stream.
+    pub file: File,
+    /// Bytes of the file.
+    pub file_size: u64,
+    /// Bytes of the log itself.
+    pub size: u64,
+}
+
+impl BuildLog {
+    /// The log itself.
+    pub fn plain(self) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
+        codec::unpacked(self.file, Compression::Zstd, 0, self.size).map_err(Error::storage)
+    }
+}
+
+/// The methods of the noun.
+pub struct BuildLogs<'a>(pub(crate) &'a Core);
+
+impl Core {
+    /// The methods of the noun.
+    pub fn build_log(&self) -> BuildLogs<'_> {
+        BuildLogs(self)
+    }
+}
+
+impl BuildLogs<'_> {
+    /// Keeps the log of a derivation's build; a later one takes its place. The caller's right was checked when it opened the
+    /// cache. An empty log is one, and a log may come before its path or without it.
+    pub async fn put<S>(&self, caller: &Caller, cache: &Cache, drv: &StorePath, body: S) -> Result<()>
+    where
+        S: Stream<Item = Result<Bytes>> + Unpin,
+    {
+        let core = self.0;
+        if !drv.is_derivation() {
+            return Err(Error::invalid("", format!("logs are those of derivations; {drv} is none")));
+        }
+        let state = (Encoder::zstd(core.blob.put_begin()?), 0_u64);
+        let (encoder, size) =
+            in_blocks(body, LONGEST, state, |(encoder, size): &mut (Encoder<Writing>, u64), block| {
+                *size += block.len() as u64;
+                encoder.feed(block).map_err(Error::storage)
+            })
+            .await?;
+        let (blob, now) = (core.blob.clone(), core.now());
+        let (file_hash, file_size) = tokio::task::spawn_blocking(move || {
+            let written = encoder.finish().map_err(Error::storage)?.finish();
+            blob.publish(Kind::Log, &written.path, &written.file_hash, now)?;
+            written.scratch.keep();
+            Ok::<_, Error>((written.file_hash, written.size))
+        })
+        .await??;
+        let log = NewLog {
+            cache_id: cache.id,
+            drv: &drv.to_string(),
+            file_hash: file_hash.as_bytes(),
+            file_size: i64::try_from(file_size).unwrap_or(i64::MAX),
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+            by: &caller.label(),
+            now: now.0,
+        };
+        core.db.log_put(&log).await
+    }
+
+    /// The log of a derivation's build. The caller's right was checked when it opened the cache.
+    pub async fn get(&self, cache: &Cache, drv: &StorePath) -> Result<Option<BuildLog>> {
+        let core = self.0;
+        let Some(row) = core.db.log_get(cache.id, &drv.to_string()).await? else { return Ok(None) };
+        let file_hash = <[u8; 32]>::try_from(row.file_hash.as_slice())
+            .map(Sha256::from_bytes)
+            .map_err(|_| Error::internal(format!("log of {drv} in the database: its file")))?;
+        let (file_size, size) = (row.file_size.unsigned_abs(), row.size.unsigned_abs());
+        let file = core.blob.open_file(Kind::Log, &file_hash, file_size)?;
+        Ok(file.map(|file| BuildLog { file, file_size, size }))
+    }
+}

@@ -1,0 +1,225 @@
+//! Compression and decompression where waiting is allowed: owns the choice of codecs, their limits and levels. The codecs come
+//! as async streams; over files and memory they never wait, so that they are driven here as plain readers and writers.
+
+use crate::path::Packing;
+use async_compression::{
+    Level,
+    tokio::{
+        bufread::{self, BrotliDecoder, BzDecoder, GzipDecoder, XzDecoder, ZstdDecoder},
+        write::{XzEncoder, ZstdEncoder},
+    },
+    zstd::DParameter,
+};
+use bytes::Bytes;
+use futures_util::{FutureExt, Stream, stream};
+use nix_compat::compression::Compression;
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// Largest window that Nix's own decoder takes, as a power of two.
+const ZSTD_WINDOW: u32 = 27;
+/// Memory for one xz decoder in bytes; `xz -9` needs 65 MiB.
+const XZ_MEMORY: u64 = 100 << 20;
+
+/// Bytes unpacked at a time where somebody waits for them.
+const BLOCK: usize = 128 * 1024;
+
+/// Unpacks `source`. Every decoder goes on behind the first member: concatenated files are legal and common. `None` for formats
+/// that few clients write and no client needs.
+pub(crate) fn decoder<'a>(compression: Compression, source: impl BufRead + Unpin + Send + 'a) -> Option<Decoder<'a>> {
+    let source = Ready(source);
+    macro_rules! all_members {
+        ($decoder:expr) => {{
+            let mut decoder = $decoder;
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }};
+    }
+    let decoder: Pin<Box<dyn AsyncRead + Send + 'a>> = match compression {
+        Compression::None => Box::pin(source),
+        Compression::Zstd => {
+            all_members!(ZstdDecoder::with_params(source, &[DParameter::window_log_max(ZSTD_WINDOW)]))
+        }
+        Compression::Xz => all_members!(XzDecoder::with_mem_limit(source, XZ_MEMORY)),
+        Compression::Gzip => all_members!(GzipDecoder::new(source)),
+        Compression::Bzip2 => all_members!(BzDecoder::new(source)),
+        Compression::Brotli => Box::pin(BrotliDecoder::new(source)),
+        Compression::Lzip | Compression::Lz4 | Compression::Lzma => return None,
+    };
+    Some(Decoder(decoder))
+}
+
+/// What was packed, as a reader.
+pub(crate) struct Decoder<'a>(Pin<Box<dyn AsyncRead + Send + 'a>>);
+
+impl Read for Decoder<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).now_or_never().unwrap_or_else(waited)
+    }
+}
+
+/// Packs what is written to it.
+pub(crate) enum Encoder<W> {
+    Zstd(Box<ZstdEncoder<Ready<W>>>),
+    Xz(Box<XzEncoder<Ready<W>>>),
+}
+
+impl<W: Write + Unpin> Encoder<W> {
+    pub fn zstd(sink: W) -> Encoder<W> {
+        Encoder::Zstd(Box::new(ZstdEncoder::with_quality(Ready(sink), Level::Precise(3))))
+    }
+
+    /// Fast rather than small: the client waits.
+    pub fn xz(sink: W) -> Encoder<W> {
+        Encoder::Xz(Box::new(XzEncoder::with_quality(Ready(sink), Level::Precise(2))))
+    }
+
+    pub fn feed(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = match self {
+            Encoder::Zstd(encoder) => encoder.write_all(bytes).now_or_never(),
+            Encoder::Xz(encoder) => encoder.write_all(bytes).now_or_never(),
+        };
+        written.unwrap_or_else(waited)
+    }
+
+    /// Writes what is left and gives the sink back.
+    pub fn finish(self) -> io::Result<W> {
+        match self {
+            Encoder::Zstd(mut encoder) => {
+                encoder.shutdown().now_or_never().unwrap_or_else(waited)?;
+                Ok(encoder.into_inner().0)
+            }
+            Encoder::Xz(mut encoder) => {
+                encoder.shutdown().now_or_never().unwrap_or_else(waited)?;
+                Ok(encoder.into_inner().0)
+            }
+        }
+    }
+}
+
+/// The `size` bytes behind the first `skip` of what `file` holds packed, read off the async threads a block at a time. Fails where
+/// there are fewer.
+pub(crate) fn unpacked(
+    file: File,
+    compression: Compression,
+    skip: u64,
+    size: u64,
+) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
+    let mut file = file;
+    let mut left_out = skip;
+    if compression == Compression::None {
+        // What is not packed need not be read to be skipped.
+        file.seek(SeekFrom::Start(skip))?;
+        left_out = 0;
+    }
+    let decoder = decoder(compression, BufReader::with_capacity(BLOCK, file));
+    let decoder = decoder.ok_or_else(|| io::Error::other(format!("{compression} cannot be unpacked here")))?;
+    let blocks = stream::unfold(Some((decoder, left_out, size)), |state| async move {
+        let (decoder, skip, left) = state.filter(|(_, skip, left)| *skip + *left > 0)?;
+        let block = tokio::task::spawn_blocking(move || next_block(decoder, skip, left)).await;
+        Some(match block.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            Ok((block, decoder, left)) => (Ok(block), Some((decoder, 0, left))),
+            Err(error) => (Err(error), None),
+        })
+    });
+    Ok(Box::pin(blocks))
+}
+
+fn next_block(mut decoder: Decoder<'static>, skip: u64, left: u64) -> io::Result<(Bytes, Decoder<'static>, u64)> {
+    if io::copy(&mut (&mut decoder).take(skip), &mut io::sink())? < skip {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut block = Vec::new();
+    (&mut decoder).take(left.min(BLOCK as u64)).read_to_end(&mut block)?;
+    if block.is_empty() && left > 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let left = left - block.len() as u64;
+    Ok((block.into(), decoder, left))
+}
+
+fn waited<T>() -> io::Result<T> {
+    Err(io::Error::other("a codec waited for memory or a file"))
+}
+
+/// A few kilobytes packed with zstd.
+pub(crate) fn pack(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = Encoder::zstd(Vec::new());
+    encoder.feed(bytes)?;
+    encoder.finish()
+}
+
+/// A few kilobytes packed as an HTTP client takes them.
+pub(crate) fn pack_for_wire(bytes: &[u8], packing: Packing) -> io::Result<Vec<u8>> {
+    let (source, mut packed) = (Ready(bytes), Vec::new());
+    let fast = Level::Fastest;
+    let done = match packing {
+        Packing::Zstd => bufread::ZstdEncoder::with_quality(source, fast).read_to_end(&mut packed).now_or_never(),
+        Packing::Brotli => bufread::BrotliEncoder::with_quality(source, fast).read_to_end(&mut packed).now_or_never(),
+        Packing::Gzip => bufread::GzipEncoder::with_quality(source, fast).read_to_end(&mut packed).now_or_never(),
+    };
+    done.unwrap_or_else(waited)?;
+    Ok(packed)
+}
+
+/// A blocking stream as an async one that is always ready.
+pub(crate) struct Ready<S>(S);
+
+impl<S: BufRead + Unpin> AsyncRead for Ready<S> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = self.0.read(buffer.initialize_unfilled())?;
+        buffer.advance(read);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: BufRead + Unpin> AsyncBufRead for Ready<S> {
+    fn poll_fill_buf(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        Poll::Ready(self.get_mut().0.fill_buf())
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+impl<S: Write + Unpin> AsyncWrite for Ready<S> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.0.write(bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.flush())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_unpacks() {
+        let text = b"some words, ".repeat(10_000);
+        for (compression, mut encoder) in
+            [(Compression::Zstd, Encoder::zstd(Vec::new())), (Compression::Xz, Encoder::xz(Vec::new()))]
+        {
+            for piece in text.chunks(777) {
+                encoder.feed(piece).unwrap();
+            }
+            let packed = encoder.finish().unwrap();
+            assert!(packed.len() < 1000);
+            let mut unpacked = Vec::new();
+            decoder(compression, packed.as_slice()).unwrap().read_to_end(&mut unpacked).unwrap();
+            assert_eq!(unpacked, text);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Statements about the keys of caches: those the server signs with, and those of people who sign themselves.
+
+use super::*;
+use sqlx::FromRow;
+
+statements! {
+    INSERT_KEY = "INSERT INTO signing_key (cache_id, name, public_key, sealed_seed, created_at, resigned_at) \
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    LIST_KEYS = "SELECT id, cache_id, name, public_key, sealed_seed, created_at, retired_at, resigned_after, resigned_at \
+        FROM signing_key ORDER BY cache_id, id";
+    LIST_CLIENT_KEYS = "SELECT cache_id, name, public_key, created_at, created_by FROM client_key ORDER BY cache_id, id";
+    RETIRE_KEY = "UPDATE signing_key SET retired_at = $3 WHERE cache_id = $1 AND name = $2 AND retired_at IS NULL";
+    INSERT_CLIENT_KEY = "INSERT INTO client_key (cache_id, name, public_key, created_at, created_by) VALUES ($1, $2, $3, $4, $5)";
+    DELETE_CLIENT_KEY = "DELETE FROM client_key WHERE cache_id = $1 AND name = $2";
+    LIST_TO_RESIGN = "SELECT p.id, p.hash, p.name, p.nar_size, p.refs, p.signatures, n.nar_hash FROM store_path p \
+        JOIN nar n ON n.id = p.nar_id WHERE p.cache_id = $1 AND p.id > $2 ORDER BY p.id LIMIT 500";
+    COUNT_TO_RESIGN = "SELECT COUNT(*) FROM store_path WHERE cache_id = $1 AND id > $2";
+    RESIGN_PATH = "UPDATE store_path SET signatures = $2 WHERE id = $1 AND signatures = $3";
+    NOTE_RESIGNED = "UPDATE signing_key SET resigned_after = $2, resigned_at = $3 WHERE id = $1";
+}
+
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct KeyRow {
+    pub id: i64,
+    pub cache_id: i64,
+    pub name: String,
+    pub public_key: Vec<u8>,
+    pub sealed_seed: Vec<u8>,
+    pub created_at: i64,
+    pub retired_at: Option<i64>,
+    pub resigned_after: i64,
+    pub resigned_at: Option<i64>,
+}
+
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct ClientKeyRow {
+    pub cache_id: i64,
+    pub name: String,
+    pub public_key: Vec<u8>,
+    pub created_at: i64,
+    pub created_by: String,
+}
+
+pub(crate) struct NewKey<'a> {
+    pub name: &'a str,
+    pub public_key: &'a [u8],
+    pub sealed_seed: &'a [u8],
+}
+
+/// All that a signature of a path covers, and the signatures it has.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct SignedRow {
+    pub id: i64,
+    pub hash: String,
+    pub name: String,
+    pub nar_size: i64,
+    pub refs: String,
+    pub signatures: String,
+    pub nar_hash: Vec<u8>,
+}
+
+/// New signature lines of a path whose old ones are still these.
+pub(crate) struct Resigned {
+    pub path_id: i64,
+    pub old: String,
+    pub new: String,
+}
+
+impl Db {
+    pub async fn key_list(&self) -> Result<Vec<KeyRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_KEYS).fetch_all(pool).await?))
+    }
+
+    pub async fn client_key_list(&self) -> Result<Vec<ClientKeyRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_CLIENT_KEYS).fetch_all(pool).await?))
+    }
+
+    /// Adds a key that signs from now on; what is older is signed again by and by.
+    pub async fn key_insert(&self, cache_id: i64, key: &NewKey<'_>, audit: &Audit) -> Result<()> {
+        let insert = async {
+            transact!(self, |tx| {
+                sqlx::query(INSERT_KEY)
+                    .bind(cache_id)
+                    .bind(key.name)
+                    .bind(key.public_key)
+                    .bind(key.sealed_seed)
+                    .bind(audit.at)
+                    .bind(None::<i64>)
+                    .execute(&mut *tx)
+                    .await?;
+                audit!(tx, audit);
+                bump!(tx);
+            });
+            Ok::<(), sqlx::Error>(())
+        };
+        insert.await.map_err(|error| taken(error, key.name))
+    }
+
+    /// Takes a key out of use. False when no active key is called so.
+    pub async fn key_retire(&self, cache_id: i64, name: &str, audit: &Audit) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            let retired = sqlx::query(RETIRE_KEY).bind(cache_id).bind(name).bind(audit.at).execute(&mut *tx).await?;
+            audit!(tx, audit);
+            bump!(tx);
+            retired.rows_affected() > 0
+        }))
+    }
+
+    pub async fn client_key_insert(&self, cache_id: i64, name: &str, public_key: &[u8], audit: &Audit) -> Result<()> {
+        let insert = async {
+            transact!(self, |tx| {
+                sqlx::query(INSERT_CLIENT_KEY)
+                    .bind(cache_id)
+                    .bind(name)
+                    .bind(public_key)
+                    .bind(audit.at)
+                    .bind(&audit.actor)
+                    .execute(&mut *tx)
+                    .await?;
+                audit!(tx, audit);
+                bump!(tx);
+            });
+            Ok::<(), sqlx::Error>(())
+        };
+        insert.await.map_err(|error| taken(error, name))
+    }
+
+    /// False when no client key is called so.
+    pub async fn client_key_delete(&self, cache_id: i64, name: &str, audit: &Audit) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            let deleted = sqlx::query(DELETE_CLIENT_KEY).bind(cache_id).bind(name).execute(&mut *tx).await?;
+            audit!(tx, audit);
+            bump!(tx);
+            deleted.rows_affected() > 0
+        }))
+    }
+
+    /// The next paths of a cache, in the order in which they came.
+    pub async fn resign_list(&self, cache_id: i64, after: i64) -> Result<Vec<SignedRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_TO_RESIGN).bind(cache_id).bind(after).fetch_all(pool).await?))
+    }
+
+    /// How many paths of a cache came after this one.
+    pub async fn resign_count(&self, cache_id: i64, after: i64) -> Result<i64> {
+        Ok(read!(self, |pool| sqlx::query_scalar(COUNT_TO_RESIGN).bind(cache_id).bind(after).fetch_one(pool).await?))
+    }
+
+    /// Adds signatures, and notes how far a key has come; `ended_at` when it has come to the end. A path whose signatures changed
+    /// meanwhile was signed by whoever changed them.
+    pub async fn resign(&self, key_id: i64, paths: &[Resigned], after: i64, ended_at: Option<i64>) -> Result<()> {
+        transact!(self, |tx| {
+            for path in paths {
+                sqlx::query(RESIGN_PATH).bind(path.path_id).bind(&path.new).bind(&path.old).execute(&mut *tx).await?;
+            }
+            sqlx::query(NOTE_RESIGNED).bind(key_id).bind(after).bind(ended_at).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+}
+
+fn taken(error: sqlx::Error, name: &str) -> Error {
+    if is_duplicate(&error) {
+        Error::Conflict { field: "name", message: format!("this cache has a key \"{name}\" already") }
+    } else {
+        error.into()
+    }
+}

@@ -1,0 +1,82 @@
+//! Statements about pins.
+
+use super::*;
+use sqlx::FromRow;
+
+statements! {
+    NEXT_REVISION = "SELECT CAST(COALESCE(MAX(revision), 0) + 1 AS BIGINT) FROM pin WHERE cache_id = $1 AND name = $2";
+    INSERT_PIN = "INSERT INTO pin (cache_id, name, revision, store_path, artifacts, keep, created_at, created_by, expires_at) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    DELETE_OLD_REVISIONS = "DELETE FROM pin WHERE cache_id = $1 AND name = $2 AND revision <= $3";
+    LIST_PINS = "SELECT name, revision, store_path, artifacts, keep, created_at, created_by, expires_at FROM pin \
+        WHERE cache_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY name, revision DESC";
+    DELETE_EXPIRED_PINS = "DELETE FROM pin WHERE expires_at <= $1";
+}
+
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct PinRow {
+    pub name: String,
+    pub revision: i64,
+    pub store_path: String,
+    pub artifacts: String,
+    pub keep: String,
+    pub created_at: i64,
+    pub created_by: String,
+    pub expires_at: Option<i64>,
+}
+
+pub(crate) struct NewPin<'a> {
+    pub cache_id: i64,
+    pub name: &'a str,
+    pub store_path: &'a str,
+    /// JSON arrays and objects.
+    pub artifacts: &'a str,
+    pub keep: &'a str,
+    pub expires_at: Option<i64>,
+    /// How many revisions stay, this one among them; `None` keeps all.
+    pub revisions: Option<i64>,
+}
+
+impl Db {
+    /// Adds a revision, and removes those that its rule is no longer for.
+    pub async fn pin_insert(&self, pin: &NewPin<'_>, audit: &Audit) -> Result<()> {
+        transact!(self, |tx| {
+            let revision: i64 =
+                sqlx::query_scalar(NEXT_REVISION).bind(pin.cache_id).bind(pin.name).fetch_one(&mut *tx).await?;
+            sqlx::query(INSERT_PIN)
+                .bind(pin.cache_id)
+                .bind(pin.name)
+                .bind(revision)
+                .bind(pin.store_path)
+                .bind(pin.artifacts)
+                .bind(pin.keep)
+                .bind(audit.at)
+                .bind(&audit.actor)
+                .bind(pin.expires_at)
+                .execute(&mut *tx)
+                .await?;
+            if let Some(kept) = pin.revisions {
+                sqlx::query(DELETE_OLD_REVISIONS)
+                    .bind(pin.cache_id)
+                    .bind(pin.name)
+                    .bind(revision - kept)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            audit!(tx, audit);
+        });
+        Ok(())
+    }
+
+    /// Every revision that is not over, by name, the newest first.
+    pub async fn pin_list(&self, cache_id: i64, now: i64) -> Result<Vec<PinRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_PINS).bind(cache_id).bind(now).fetch_all(pool).await?))
+    }
+
+    pub async fn pin_delete_expired(&self, now: i64) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(DELETE_EXPIRED_PINS).bind(now).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+}
