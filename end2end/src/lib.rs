@@ -6,6 +6,7 @@
 pub mod attic;
 pub mod body;
 pub mod cachix;
+pub mod conformance;
 pub mod digest;
 pub mod http;
 pub mod nar;
@@ -13,5 +14,6 @@ pub mod nix;
 pub mod object;
 pub mod put;
 pub mod refusal;
+pub mod scene;
 pub mod server;
 pub mod tls_proxy;

@@ -2,7 +2,8 @@
 //! Holds whole NARs in memory: for small ones.
 
 use async_compression::tokio::bufread::{
-    BrotliDecoder, BzDecoder, BzEncoder, GzipDecoder, XzDecoder, XzEncoder, ZstdDecoder, ZstdEncoder,
+    BrotliDecoder, BrotliEncoder, BzDecoder, BzEncoder, GzipDecoder, GzipEncoder, XzDecoder, XzEncoder, ZstdDecoder,
+    ZstdEncoder,
 };
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -17,6 +18,8 @@ pub async fn compress(name: &str, bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
         "xz" => all(XzEncoder::new(bytes)).await,
         "zstd" => all(ZstdEncoder::new(bytes)).await,
         "bzip2" => all(BzEncoder::new(bytes)).await,
+        "gzip" => all(GzipEncoder::new(bytes)).await,
+        "br" => all(BrotliEncoder::new(bytes)).await,
         _ => anyhow::bail!("no compressor for {name}"),
     }
 }

@@ -15,7 +15,8 @@ use iglu_end2end::server::{Scope, Server, Setup};
 /// Files below the folder of NARs.
 fn nar_files(server: &Server) -> usize {
     fn count(folder: &std::path::Path) -> usize {
-        let entries = std::fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
+        let entries =
+            std::fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>()).unwrap_or_default();
         entries.iter().map(|entry| if entry.path().is_dir() { count(&entry.path()) } else { 1 }).sum()
     }
     count(&server.data().join("storage/nar"))
@@ -38,8 +39,12 @@ async fn every_client_pushes_overlapping_closures_at_once() {
         let release = profile.release().to_owned();
         let client = cachix::Client::new(profile, &host, Some(&token)).reaching(&server.address()).unwrap();
         // Each leaves out some leaves, so that closures overlap without being equal; all have the top.
-        let share: Vec<Object> =
-            objects.iter().enumerate().filter(|(n, object)| object.path == top || n % 10 != number).map(|(_, o)| o.clone()).collect();
+        let share: Vec<Object> = objects
+            .iter()
+            .enumerate()
+            .filter(|(n, object)| object.path == top || n % 10 != number)
+            .map(|(_, o)| o.clone())
+            .collect();
         clients.spawn(async move {
             let pushed = client.push("main", &share, &PushOptions::default()).await;
             pushed.map(drop).map_err(|error| format!("cachix {release}: {error}"))
@@ -85,7 +90,8 @@ async fn one_nar_is_stored_once_whoever_brings_it() {
     let server = Server::start().await.unwrap();
     server.cache("main", false).unwrap();
     let token = server.token("main", Scope::Push).unwrap();
-    let nar = iglu_end2end::nar::archive(&iglu_end2end::nar::regular(&iglu_end2end::digest::Random::new(5).bytes(90_000)));
+    let nar =
+        iglu_end2end::nar::archive(&iglu_end2end::nar::regular(&iglu_end2end::digest::Random::new(5).bytes(90_000)));
     let object = |name: &str, seed| Object::bytes(name, seed, nar.clone());
 
     server.cachix(Some(&token)).push_one("main", &object("by-cachix", 1), &PushOptions::default()).await.unwrap();

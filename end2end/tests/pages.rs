@@ -161,7 +161,8 @@ async fn logging_in_and_out_and_being_kept_out() {
 async fn forms_work_and_other_sites_cannot_post() {
     let server = Server::start().await.unwrap();
     let (mut ada, _) = set_up(&server).await;
-    let cache = [("name", "team"), ("visibility", "public"), ("priority", "30"), ("compression", "xz")];
+    let cache =
+        [("name", "team"), ("visibility", "public"), ("priority", "30"), ("compression", "xz"), ("signing", "server")];
     let forged = ada.post_from("cross-site", "cache_create", &cache).await;
     assert_eq!(forged.status, 403);
     assert!(server.cache_show("team").is_err());

@@ -49,10 +49,7 @@ impl Door {
                 b".build-id",
                 nar::directory(&[(
                     &BUILD_ID.as_bytes()[..2],
-                    nar::directory(&[(
-                        format!("{}.debug", &BUILD_ID[2..]).as_bytes(),
-                        nar::regular(b"\x7fELF"),
-                    )]),
+                    nar::directory(&[(format!("{}.debug", &BUILD_ID[2..]).as_bytes(), nar::regular(b"\x7fELF"))]),
                 )]),
             )]),
         )]);
@@ -78,7 +75,7 @@ async fn build_logs_come_back_in_each_coding() {
     let text = "phase: build\n".repeat(5_000);
     assert_eq!(door.put(&log, &[], text.clone()).await, 200);
     let reply = door.get(&log).await;
-    assert_eq!((reply.text(), reply.media_type()), (text.as_str().into(), Some("text/plain; charset=utf-8")));
+    assert_eq!((reply.text() == text, reply.media_type()), (true, Some("text/plain")));
     assert_eq!(reply.header("content-length"), Some(text.len().to_string().as_str()));
     assert_eq!((reply.header("content-encoding"), reply.header("x-content-type-options")), (None, Some("nosniff")));
     let packed = door.call(Method::GET, &log, &[("accept-encoding", "deflate, gzip, br, zstd")], "").await;
@@ -129,7 +126,8 @@ async fn realisations_are_kept_and_the_first_stays() {
 
     let other = Draft::new("other", 2, nar::archive(&nar::regular(b"other")), "none", &[]).await.unwrap();
     door.putter.push(&other).await.unwrap();
-    let second = json!({ "id": id, "outPath": digest::base_name(&other.path), "signatures": [], "dependentRealisations": {} });
+    let second =
+        json!({ "id": id, "outPath": digest::base_name(&other.path), "signatures": [], "dependentRealisations": {} });
     assert_eq!(door.put(&name, &[], second.to_string()).await, 200);
     assert_eq!(serde_json::from_slice::<Value>(&door.get(&name).await.body).unwrap(), legacy, "the first stays");
 
@@ -142,8 +140,16 @@ async fn realisations_are_kept_and_the_first_stays() {
     let other_id = format!("sha256:{}!out", "0b".repeat(32));
     for (name, body, why) in [
         (format!("realisations/{other_id}.doi"), legacy.to_string(), "the id of another"),
-        (format!("realisations/{other_id}.doi"), json!({ "id": other_id, "outPath": absent }).to_string(), "a path that is not here"),
-        (format!("realisations/{other_id}.doi"), json!({ "id": other_id, "outPath": draft.path }).to_string(), "no base name"),
+        (
+            format!("realisations/{other_id}.doi"),
+            json!({ "id": other_id, "outPath": absent }).to_string(),
+            "a path that is not here",
+        ),
+        (
+            format!("realisations/{other_id}.doi"),
+            json!({ "id": other_id, "outPath": draft.path }).to_string(),
+            "no base name",
+        ),
         (format!("realisations/{other_id}.doi"), "[]".to_owned(), "no object"),
         (format!("realisations/{other_id}.doi"), "{".repeat(10_000), "deep"),
         ("realisations/sha256:00!out.doi".to_owned(), legacy.to_string(), "a short hash"),

@@ -72,7 +72,16 @@ async fn what_the_upstream_has_is_neither_asked_for_nor_waited_for() {
 async fn upstreams_of_wrong_form_are_refused() {
     let server = Server::start().await.unwrap();
     server.cache("main", false).unwrap();
-    for wrong in ["", "cache.nixos.org", "file:///nix", "https://", "https://a b", "https://u:p@x", "https://x/?q", &server.url()] {
+    for wrong in [
+        "",
+        "cache.nixos.org",
+        "file:///nix",
+        "https://",
+        "https://a b",
+        "https://u:p@x",
+        "https://x/?q",
+        &server.url(),
+    ] {
         let refused = server.admin(&["cache", "set", "main", "--upstream", wrong], "").unwrap_err().to_string();
         assert!(refused.contains("upstream") && refused.lines().count() == 1, "{wrong:?}: {refused}");
     }

@@ -51,6 +51,18 @@ impl Address {
         name(host) == name(&self.authority)
     }
 
+    /// Whether a URL leads back to this server.
+    pub fn is_own(&self, url: &str) -> bool {
+        let Some((scheme, rest)) = url.split_once("://") else { return false };
+        let authority = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
+        let port = |scheme: &str| if scheme == "https" { ":443" } else { ":80" };
+        let plain =
+            |authority: &str, scheme: &str| authority.strip_suffix(port(scheme)).unwrap_or(authority).to_owned();
+        let (theirs, own) = (plain(&authority, scheme), plain(&self.authority, self.scheme));
+        let below = |domain: &str| theirs.split(':').next().is_some_and(|host| host.ends_with(&format!(".{domain}")));
+        theirs == own || self.cache_domain.as_deref().is_some_and(below)
+    }
+
     /// The substituter URL of a cache: below the public URL, or a label before the cache domain.
     pub fn cache_uri(&self, name: &CacheName) -> String {
         match &self.cache_domain {
@@ -97,6 +109,18 @@ mod tests {
             let address = Address::parse(url, domain).unwrap();
             assert_eq!(address.cache_uri(&main_cache()), uri);
             assert_eq!(address.key_name(&main_cache(), 1), key);
+        }
+    }
+
+    #[test]
+    fn knows_itself() {
+        let address = Address::parse("https://c.org", Some("cache.c.org")).unwrap();
+        for own in ["https://c.org/main", "https://C.org:443", "https://main.cache.c.org", "http://x.cache.c.org:8080/"]
+        {
+            assert!(address.is_own(own), "{own}");
+        }
+        for other in ["https://cache.nixos.org", "https://c.org:8443/main", "https://xc.org", "c.org"] {
+            assert!(!address.is_own(other), "{other}");
         }
     }
 

@@ -187,13 +187,13 @@ fn checked_upstreams(urls: &[String], address: &Address) -> Result<Vec<String>> 
         let refuse =
             |why: &str| Err(Error::invalid("upstreams", format!("upstream \"{}\" {why}", url.escape_default())));
         let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        let Some(host) = host.filter(|host| !host.is_empty() && !host.starts_with('/')) else {
+        if !host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')) {
             return refuse("is no URL of a cache, such as https://cache.nixos.org");
-        };
+        }
         if url.len() > 500 || url.contains(|c: char| c.is_control() || c == ' ' || matches!(c, '?' | '#' | '@')) {
             return refuse("has a blank, a query, credentials or more than 500 bytes");
         }
-        if address.is_public_host(host.split('/').next().unwrap_or_default()) {
+        if address.is_own(url) {
             return refuse("is on this server; a cache cannot sit on top of its own server");
         }
         if !checked.iter().any(|known| known == url) {

@@ -150,19 +150,15 @@ impl Paths<'_> {
         Ok(Some(json.into()))
     }
 
-    /// Which of `hashes` the cache does not have, each once, in the order of their digits. A held path is not missing: its
-    /// bytes are here.
+    /// Which of `hashes` neither the cache nor an upstream has, each once, in the order of their digits. A held path is not
+    /// missing: its bytes are here.
     pub async fn missing(&self, cache: &Cache, mut hashes: Vec<StorePathHash>) -> Result<Vec<StorePathHash>> {
-        /// Hashes looked up at a time.
-        const AT_ONCE: usize = 4096;
         hashes.sort_unstable();
         hashes.dedup();
-        let mut missing = Vec::new();
-        for some in hashes.chunks(AT_ONCE) {
-            let asked: Vec<String> = some.iter().map(ToString::to_string).collect();
-            let present = self.0.db.paths_present(cache.id, &asked, false).await?;
-            let absent = some.iter().zip(&asked).filter(|(_, text)| !present.contains(*text));
-            missing.extend(absent.map(|(hash, _)| *hash));
+        let mut missing = self.0.db.paths_missing(cache.id, &hashes).await?;
+        if !cache.upstreams.is_empty() && !missing.is_empty() {
+            let elsewhere = self.0.upstream().present(cache, missing.clone()).await;
+            missing.retain(|hash| !elsewhere.contains(hash));
         }
         Ok(missing)
     }

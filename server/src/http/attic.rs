@@ -27,11 +27,9 @@ const LONGEST_CONFIG: usize = 256 << 10;
 const LONGEST_INFO: usize = 16 << 20;
 
 pub fn router(core: Core) -> Router {
+    let config = get(config_get).post(config_create).patch(config_change).delete(config_delete);
     Router::new()
-        .route(
-            "/_api/v1/cache-config/{cache}",
-            get(config_get).post(config_create).patch(config_change).delete(config_delete),
-        )
+        .route("/_api/v1/cache-config/{cache}", config)
         .route("/_api/v1/get-missing-paths", post(missing))
         .route("/_api/v1/upload-path", put(upload))
         .route("/_api/{*unknown}", any(unknown))

@@ -7,7 +7,7 @@ use iglu_api::{
 };
 use nix_compat::store_path::StorePathHash;
 use sqlx::{AssertSqlSafe, FromRow};
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::LazyLock};
 
 statements! {
     GET_NARINFO = "SELECT p.hash, p.name, p.refs, p.deriver, p.ca, p.signatures, n.nar_hash, n.nar_size, n.file_hash, \
@@ -37,6 +37,21 @@ statements! {
     SEARCH_LARGEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 AND (hash LIKE $4 ESCAPE '\\' OR LOWER(name) LIKE $5 ESCAPE '\\') \
         ORDER BY file_size DESC, id DESC LIMIT $2 OFFSET $3";
+}
+
+/// Hashes looked up in one statement: for `watch-store`, which asks about a few, and for whole closures.
+const MISSING_FEW: usize = 64;
+const MISSING_CHUNK: usize = 4096;
+static FIND_FEW_MISSING: LazyLock<String> = LazyLock::new(|| find_missing(MISSING_FEW));
+static FIND_MISSING: LazyLock<String> = LazyLock::new(|| find_missing(MISSING_CHUNK));
+
+fn find_missing(count: usize) -> String {
+    let values: Vec<String> = (2..2 + count).map(|number| format!("(${number})")).collect();
+    format!(
+        "WITH asked (hash) AS (VALUES {}) SELECT string_agg(hash, ' ') FROM asked \
+         WHERE NOT EXISTS (SELECT 1 FROM store_path p WHERE p.cache_id = $1 AND p.hash = asked.hash)",
+        values.join(", ")
+    )
 }
 
 /// Everything of a narinfo.
@@ -128,6 +143,30 @@ impl Db {
         let row: Option<ListRow> =
             read!(self, |pool| sqlx::query_as(GET_PATH_ROW).bind(cache_id).bind(hash).fetch_optional(pool).await?);
         Ok(row.and_then(ListRow::into_api))
+    }
+
+    /// Which of `hashes` are not in the cache, neither visible nor held. The engine gives the missing ones of a chunk as one text:
+    /// a row for each would cost more than finding it.
+    pub async fn paths_missing(&self, cache_id: i64, hashes: &[StorePathHash]) -> Result<Vec<StorePathHash>> {
+        let mut missing = Vec::new();
+        for chunk in hashes.chunks(MISSING_CHUNK) {
+            // Of two lengths only, so that the statement is prepared once; a hash that comes twice is looked up twice.
+            let asked = if chunk.len() <= MISSING_FEW { MISSING_FEW } else { MISSING_CHUNK };
+            let padding = std::iter::repeat_n(chunk.last(), asked - chunk.len()).flatten();
+            let sql = if asked == MISSING_FEW { &*FIND_FEW_MISSING } else { &*FIND_MISSING };
+            let found: Option<String> = read!(self, |pool| {
+                let mut query = sqlx::query_scalar(AssertSqlSafe(sql.as_str())).bind(cache_id);
+                for hash in chunk.iter().chain(padding) {
+                    query = query.bind(hash.to_string());
+                }
+                query.fetch_one(pool).await?
+            });
+            let found = found.unwrap_or_default();
+            missing.extend(found.split(' ').filter_map(|hash| StorePathHash::parse(hash).ok()));
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        Ok(missing)
     }
 
     /// Which of `hashes` are in the cache, visible or held; with `visible_only`, which can be pulled.

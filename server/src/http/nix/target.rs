@@ -90,10 +90,11 @@ impl Target {
             Some(("debuginfo", id)) => {
                 Object::DebugInfo(decoded(id, None).and_then(|id| DebugId::parse_file_name(&id).ok()))
             }
-            Some(("serve", rest)) => Object::Member(
-                rest.split_once('/')
-                    .and_then(|(hash, path)| Some((StorePathHash::parse(hash).ok()?, decoded(path, None)?))),
-            ),
+            Some(("serve", rest)) => Object::Member(rest.split_once('/').and_then(|(hash, path)| {
+                let path = decoded(path, None)?;
+                let is_plain = path.split('/').all(|name| !matches!(name, "" | "." | ".."));
+                Some((StorePathHash::parse(hash).ok()?, path)).filter(|_| is_plain)
+            })),
             Some(_) if rest.ends_with(".narinfo") => Object::Narinfo(None),
             Some(_) => return None,
         };
