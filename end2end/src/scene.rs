@@ -115,7 +115,13 @@ impl Scene {
     }
 
     /// Pulls into a new store that trusts nothing but the cache's key, and compares every file.
-    pub async fn pulls_back(&self, client: &Nix, uri: &str, paths: &[&str], closure: &[PathInfo]) -> anyhow::Result<()> {
+    pub async fn pulls_back(
+        &self,
+        client: &Nix,
+        uri: &str,
+        paths: &[&str],
+        closure: &[PathInfo],
+    ) -> anyhow::Result<()> {
         let store = FreshStore::of(&self.release)?;
         ok(client.substitute(&store, uri, self.key(), paths).await?).with_context(|| format!("pull from {uri}"))?;
         store.holds(closure)?;

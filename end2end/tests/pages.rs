@@ -199,6 +199,48 @@ async fn forms_work_and_other_sites_cannot_post() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_are_managed_on_their_page() {
+    const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8DoQe/884Qvh1w3RjnS8CZZ+TWMJulDV8d3IZkElUxuA==";
+    let server = Server::start().await.unwrap();
+    let (mut ada, _) = set_up(&server).await;
+    server.cache("team", false).unwrap();
+    let keys = |text: String| -> Vec<serde_json::Value> { serde_json::from_str(&text).unwrap() };
+    let first = keys(ada.get("/api/ui/key_list?cache=team").await.text());
+    assert_eq!(first.len(), 1);
+    let name = first[0]["name"].as_str().unwrap().to_owned();
+    assert!(ada.get("/caches/team/keys").await.text().contains(first[0]["public_key"].as_str().unwrap()));
+
+    ada.post("key_add", &[("cache", "team")]).await;
+    ada.post("key_import", &[("cache", "team"), ("secret", &format!("moved-1:{SECRET}"))]).await;
+    ada.post("key_register", &[("cache", "team"), ("public_key", "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=")]).await;
+    let listed = keys(ada.get("/api/ui/key_list?cache=team").await.text());
+    let names: Vec<&str> = listed.iter().map(|key| key["name"].as_str().unwrap()).collect();
+    assert_eq!(names, [&name, &name.replace("-1", "-2"), "moved-1", &name.replace("-1", "-3")]);
+    let page = ada.get("/caches/team/keys").await.text();
+    assert!(page.contains("moved-1:A6EH") && !page.contains(SECRET));
+
+    let refused = ada.post("key_import", &[("cache", "team"), ("secret", "nonsense")]).await;
+    assert!(refused.header("location").is_some_and(|back| back.contains("__err")), "{:?}", refused.headers);
+    let mut stranger = Browser::new(&server);
+    stranger.post("key_add", &[("cache", "team")]).await;
+    stranger.post("key_retire", &[("cache", "team"), ("name", &name)]).await;
+    assert_eq!(keys(ada.get("/api/ui/key_list?cache=team").await.text()).len(), 4);
+
+    // Once another has signed everything, the first may go.
+    for _ in 0..200 {
+        let listed = ada.get("/api/ui/key_list?cache=team").await.text();
+        if !listed.contains("signing\":{") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    ada.post("key_retire", &[("cache", "team"), ("name", &name)]).await;
+    let listed = keys(ada.get("/api/ui/key_list?cache=team").await.text());
+    assert!(listed[0]["state"]["retired"].is_object(), "{listed:?}");
+    assert!(!server.cache_show("team").unwrap().public_keys.iter().any(|key| key.starts_with(&name)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_have_the_right_status_and_headers() {
     let server = Server::start().await.unwrap();
     let (mut ada, _) = set_up(&server).await;
@@ -208,6 +250,7 @@ async fn pages_have_the_right_status_and_headers() {
         ("/login", 200),
         ("/caches/open", 200),
         ("/caches/open/paths", 200),
+        ("/caches/open/keys", 200),
         ("/no/such/page", 404),
         ("/favicon.svg", 200),
         ("/robots.txt", 200),

@@ -3,7 +3,6 @@
 
 use crate::{boot, config::StoreSettings};
 use anyhow::Context;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand, ValueEnum};
 use iglu_api::{
     CacheName, Timestamp, UserName,
@@ -237,9 +236,7 @@ async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)>
                     cache
                 }
                 KeyCommand::Register { cache, public_key } => {
-                    let key = STANDARD.decode(public_key.trim()).ok().and_then(|key| <[u8; 32]>::try_from(key).ok());
-                    let key = key.context("a public key is 32 bytes as base64, without a name")?;
-                    core.key().register(&caller, cache, &key).await?;
+                    core.key().register(&caller, cache, public_key).await?;
                     cache
                 }
             };

@@ -79,7 +79,9 @@ fn Head(cache: CacheDetail) -> impl IntoView {
             }
         />
         <nav class="-mt-2 mb-6 border-b border-line" aria-label=format!("Pages of {name}")>
-            <ul class="flex gap-5">{tab("Use", base.clone())} {tab("Paths", format!("{base}/paths"))}</ul>
+            <ul class="flex gap-5">
+                {tab("Use", base.clone())} {tab("Paths", format!("{base}/paths"))} {tab("Keys", format!("{base}/keys"))}
+            </ul>
         </nav>
     }
 }

@@ -8,7 +8,7 @@ use crate::ui::{
     stat::Stats,
     time::Ago,
 };
-use iglu_api::cache::CacheDetail;
+use iglu_api::cache::{CacheDetail, Signing};
 use leptos::prelude::*;
 
 #[component]
@@ -35,10 +35,17 @@ fn Loaded(cache: CacheDetail) -> impl IntoView {
 #[component]
 fn Ways(cache: CacheDetail) -> impl IntoView {
     let private = !cache.summary.visibility.is_public();
+    let client_signed = cache.signing == Signing::Client;
+    let copy_text = if client_signed {
+        "Push with nothing but Nix. Add &secret-key=FILE to the address: this cache takes only what a registered key signed."
+    } else {
+        "Push with nothing but Nix. The server signs what arrives."
+    };
     let by_hand = snippet::needs_netrc_by_hand(&cache);
     let netrc_too = move || private.then(|| view! { <Say text="This cache is private: take the netrc lines too." /> });
     let use_text = snippet::cachix_use(&cache);
     let push_text = snippet::cachix_push(&cache, snippet::TOKEN);
+    let attic_text = snippet::attic(&cache, snippet::TOKEN);
     let nix_conf_text = snippet::nix_conf(&cache);
     let flake_text = snippet::flake(&cache);
     let nixos_text = snippet::nixos(&cache);
@@ -69,7 +76,18 @@ fn Ways(cache: CacheDetail) -> impl IntoView {
                             view! { <Say text="cachix cannot write the password for this address: take the netrc lines too." /> }
                         })}
                     <Say text="Push: a result and everything that it needs." />
+                    {client_signed
+                        .then(|| {
+                            view! {
+                                <Say text="This cache takes only what a registered key signed: set CACHIX_SIGNING_KEY, or make a key once with cachix generate-keypair." />
+                            }
+                        })}
                     <Code id="snippet-cachix-push" place="shell" text=push_text />
+                    <NeedsToken right="push" />
+                </Way>
+                <Way id="attic" word="attic">
+                    <Say text="The same commands as for an attic server: log in once, use, push." />
+                    <Code id="snippet-attic" place="shell" text=attic_text />
                     <NeedsToken right="push" />
                 </Way>
                 <Way id="nix-conf" word="nix.conf">
@@ -89,7 +107,7 @@ fn Ways(cache: CacheDetail) -> impl IntoView {
                 </Way>
                 {netrc}
                 <Way id="nix-copy" word="nix copy">
-                    <Say text="Push with nothing but Nix. The server signs what arrives." />
+                    <Say text=copy_text />
                     <Code id="snippet-nix-copy" place="shell" text=nix_copy_text />
                     <NeedsToken right="push" />
                 </Way>

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod cache;
 pub mod cache_create;
+pub mod cache_keys;
 pub mod cache_paths;
 pub mod cache_table;
 pub mod cache_use;

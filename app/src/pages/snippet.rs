@@ -38,6 +38,12 @@ pub fn cachix_push(cache: &CacheDetail, token: &str) -> String {
     format!("cachix config set hostname {url}\ncachix authtoken {token}\ncachix push {name} ./result\n")
 }
 
+/// Logs in, uses, pushes: attic keeps servers by a name of the user's own.
+pub fn attic(cache: &CacheDetail, token: &str) -> String {
+    let (url, name) = (&cache.public_url, &cache.summary.name);
+    format!("attic login iglu {url}/ {token}\nattic use iglu:{name}\nattic push iglu:{name} ./result\n")
+}
+
 pub fn nix_conf(cache: &CacheDetail) -> String {
     let keys = cache.public_keys.join(" ");
     format!("substituters = {NIXOS_ORG} {}\ntrusted-public-keys = {NIXOS_ORG_KEY} {keys}\n", cache.uri)

@@ -3,6 +3,7 @@
 //!
 //! Bodies of clients may have fields that are not known here; they are ignored.
 
+use crate::bounded;
 use nix_compat::store_path::{StorePath, StorePathHash};
 use nix_compat::{ContentAddress, Sha256, Signature};
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct UploadPathInfo {
     /// With the store directory.
     pub store_path: String,
     /// Base names.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<_, 100_000>")]
     pub references: Vec<String>,
     /// Clients of today always leave it null.
     #[serde(default)]
@@ -27,7 +28,7 @@ pub struct UploadPathInfo {
     #[serde(default)]
     pub deriver: Option<String>,
     /// Each as `name:base64`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<_, 1024>")]
     pub sigs: Vec<String>,
     #[serde(default)]
     pub ca: Option<String>,

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod attic;
+pub mod bounded;
 pub mod cache;
 pub mod event;
 pub mod format;

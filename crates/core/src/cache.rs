@@ -85,13 +85,22 @@ impl Caches<'_> {
         core.directory.reload(&core.db, &core.master).await
     }
 
+    /// Whether a change could be made, whatever the cache.
+    pub fn check(&self, change: &CacheChange) -> Result<()> {
+        if let Some(keys) = &change.client_filter_keys {
+            check_filter_keys(keys)?;
+        }
+        match &change.upstreams {
+            Some(urls) => checked_upstreams(urls, &self.0.address()).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Changes what the caller names of a cache, and nothing else.
     pub async fn change(&self, caller: &Caller, name: &str, change: &CacheChange) -> Result<()> {
         let core = self.0;
         let cache = self.open(caller, name, Permission::Admin, Discretion::Hide).await?;
-        if let Some(keys) = &change.client_filter_keys {
-            check_filter_keys(keys)?;
-        }
+        self.check(change)?;
         let upstreams = match &change.upstreams {
             Some(urls) => checked_upstreams(urls, &core.address())?,
             None => cache.upstreams.clone(),

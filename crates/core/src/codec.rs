@@ -19,7 +19,10 @@ use std::{
     pin::Pin,
     task::{Context, Poll},
 };
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::{
+    io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    sync::Semaphore,
+};
 
 /// Largest window that Nix's own decoder takes, as a power of two.
 const ZSTD_WINDOW: u32 = 27;
@@ -28,6 +31,10 @@ const XZ_MEMORY: u64 = 100 << 20;
 
 /// Bytes unpacked at a time where somebody waits for them.
 const BLOCK: usize = 128 * 1024;
+/// Bytes skipped at a time: some milliseconds.
+const SKIP: u64 = 8 << 20;
+/// Readers whose bytes are being unpacked at the same moment.
+static UNPACKING: Semaphore = Semaphore::const_new(4);
 
 /// Unpacks `source`. Every decoder goes on behind the first member: concatenated files are legal and common. `None` for formats
 /// that few clients write and no client needs.
@@ -120,19 +127,32 @@ pub(crate) fn unpacked(
     let decoder = decoder(compression, BufReader::with_capacity(BLOCK, file));
     let decoder = decoder.ok_or_else(|| io::Error::other(format!("{compression} cannot be unpacked here")))?;
     let blocks = stream::unfold(Some((decoder, left_out, size)), |state| async move {
-        let (decoder, skip, left) = state.filter(|(_, skip, left)| *skip + *left > 0)?;
-        let block = tokio::task::spawn_blocking(move || next_block(decoder, skip, left)).await;
-        Some(match block.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok((block, decoder, left)) => (Ok(block), Some((decoder, 0, left))),
-            Err(error) => (Err(error), None),
-        })
+        let (mut decoder, mut skip, mut left) = state.filter(|(_, skip, left)| *skip + *left > 0)?;
+        loop {
+            // Short turns, so that nobody unpacks on when the reader is gone, and a few at a time, so that other work gets its own.
+            let turn = UNPACKING.acquire().await;
+            let step = tokio::task::spawn_blocking(move || step(decoder, skip, left)).await;
+            drop(turn);
+            match step.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok((block, rest, still_skip, still_left)) if block.is_empty() && still_skip + still_left > 0 => {
+                    (decoder, skip, left) = (rest, still_skip, still_left);
+                }
+                Ok((block, rest, skip, left)) => return Some((Ok(block), Some((rest, skip, left)))),
+                Err(error) => return Some((Err(error), None)),
+            }
+        }
     });
     Ok(Box::pin(blocks))
 }
 
-fn next_block(mut decoder: Decoder<'static>, skip: u64, left: u64) -> io::Result<(Bytes, Decoder<'static>, u64)> {
-    if io::copy(&mut (&mut decoder).take(skip), &mut io::sink())? < skip {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+/// Skips or reads a block. What was read, and what is left to skip and to read.
+fn step(mut decoder: Decoder<'static>, skip: u64, left: u64) -> io::Result<(Bytes, Decoder<'static>, u64, u64)> {
+    if skip > 0 {
+        let skipped = io::copy(&mut (&mut decoder).take(skip.min(SKIP)), &mut io::sink())?;
+        return match skipped {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            skipped => Ok((Bytes::new(), decoder, skip - skipped, left)),
+        };
     }
     let mut block = Vec::new();
     (&mut decoder).take(left.min(BLOCK as u64)).read_to_end(&mut block)?;
@@ -140,7 +160,7 @@ fn next_block(mut decoder: Decoder<'static>, skip: u64, left: u64) -> io::Result
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let left = left - block.len() as u64;
-    Ok((block.into(), decoder, left))
+    Ok((block.into(), decoder, 0, left))
 }
 
 fn waited<T>() -> io::Result<T> {

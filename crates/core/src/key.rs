@@ -9,6 +9,7 @@ use crate::{
     directory::{Cache, sealing_purpose},
     error::{Error, Result},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use iglu_api::{
     Timestamp,
     cache::Permission,
@@ -130,20 +131,25 @@ impl Keys<'_> {
         core.directory.reload(&core.db, &core.master).await
     }
 
-    /// Registers the public key of somebody who signs before pushing, and gives it a name. The same key again is fine.
-    pub async fn register(&self, caller: &Caller, cache: &str, public_key: &[u8; 32]) -> Result<String> {
+    /// Registers the public key (base64, with or without a name) of somebody who signs before pushing, and gives it a name. The
+    /// same key again is fine.
+    pub async fn register(&self, caller: &Caller, cache: &str, public_key: &str) -> Result<String> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        let digits = public_key.trim().rsplit(':').next().unwrap_or_default();
+        let public_key = STANDARD.decode(digits).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let public_key =
+            &public_key.ok_or_else(|| Error::invalid("public_key", "publicKey: a public key is 32 bytes as base64"))?;
         if let Some(known) = cache.client_keys.iter().find(|key| key.as_bytes() == public_key) {
             return Ok(known.name().to_owned());
         }
         if cache.client_keys.len() >= 16 {
             let message = format!("cache \"{}\" has 16 keys of clients already; retire one first", cache.name);
-            return Err(Error::Conflict { field: "publicKey", message });
+            return Err(Error::Conflict { field: "public_key", message });
         }
         let name = self.free_name(&cache).await?;
         VerifyingKey::from_bytes(name.clone(), public_key)
-            .map_err(|error| Error::invalid("publicKey", format!("publicKey: {error}")))?;
+            .map_err(|error| Error::invalid("public_key", format!("publicKey: {error}")))?;
         let audit = core.audit(caller, "key.register", &format!("{name} of {}", cache.name), &Client::default());
         core.db.client_key_insert(cache.id, &name, public_key, &audit).await?;
         core.directory.reload(&core.db, &core.master).await?;

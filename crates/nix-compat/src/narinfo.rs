@@ -96,6 +96,10 @@ impl fmt::Display for Field {
     }
 }
 
+/// Most lines of signatures, and of fields not known here. What is read keeps them, and a line of four bytes costs
+/// dozens in memory.
+pub const MAX_LINES: usize = 1024;
+
 /// Why a text is not a narinfo.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NarInfoError {
@@ -140,6 +144,12 @@ pub enum NarInfoError {
     Repeated {
         /// The field.
         field: Field,
+    },
+    /// More than [`MAX_LINES`] lines of a kind that may stand any number of times.
+    #[error("narinfo has more than {MAX_LINES} lines of one kind: {kind}")]
+    TooManyLines {
+        /// `Sig` or `unknown field`.
+        kind: &'static str,
     },
     /// A required field is absent.
     #[error("narinfo field {field} is missing")]
@@ -350,6 +360,9 @@ struct Partial {
 impl Partial {
     fn set(&mut self, key: &str, value: &str) -> Result<(), NarInfoError> {
         let Some(field) = Field::from_key(key) else {
+            if self.unknown_fields.len() == MAX_LINES {
+                return Err(NarInfoError::TooManyLines { kind: "unknown field" });
+            }
             self.unknown_fields.push((key.to_owned(), value.to_owned()));
             return Ok(());
         };
@@ -383,6 +396,9 @@ impl Partial {
             Field::Deriver if value == UNKNOWN_DERIVER => {}
             Field::Deriver => self.deriver = Some(base_name(value)?),
             Field::System => self.system = Some(value.to_owned()).filter(|system| !system.is_empty()),
+            Field::Sig if self.signatures.len() + self.malformed_signatures.len() == MAX_LINES => {
+                return Err(NarInfoError::TooManyLines { kind: "Sig" });
+            }
             Field::Sig => match Signature::parse(value) {
                 Ok(signature) => self.signatures.push(signature),
                 Err(_) => self.malformed_signatures.push(value.to_owned()),

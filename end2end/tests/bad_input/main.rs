@@ -2,10 +2,25 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod abuse;
+mod attic;
+mod attic_config;
+mod bombs;
 mod cachix;
+mod content_address;
+mod encoding;
+mod legacy;
 mod narinfo;
+mod pack;
+mod probe;
 mod request;
+mod routes;
+mod side_files;
+mod signatures;
+mod smuggling;
 mod stream;
+mod tenants;
+mod url;
 
 use iglu_end2end::cachix::Client;
 use iglu_end2end::digest::{self, Random};
@@ -38,6 +53,12 @@ impl Door {
     async fn has_not(&self, hash: &str, why: &str) {
         assert_eq!(self.putter.narinfo(hash).await.unwrap(), None, "{why}: visible");
         assert_eq!(self.client.missing("main", &[hash.to_owned()]).await.unwrap(), [hash], "{why}: counted as present");
+    }
+
+    /// Present for pushers, but not shown as long as its references are not there.
+    async fn has_not_shown(&self, hash: &str) {
+        assert_eq!(self.putter.narinfo(hash).await.unwrap(), None, "shown without its references");
+        assert!(self.client.missing("main", &[hash.to_owned()]).await.unwrap().is_empty(), "forgotten");
     }
 
     async fn has(&self, hash: &str) {

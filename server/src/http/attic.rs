@@ -1,7 +1,10 @@
 //! The attic API, and that of its fork celler: cache configuration, which paths are missing, and uploads in one request. Refusals are
 //! JSON with a code, a word and a sentence that the client prints.
 
-use super::{body, bulk, caller, error::status};
+use super::{
+    body, bulk, caller,
+    error::{one_line, status},
+};
 use axum::{
     Json, Router,
     body::Body,
@@ -33,11 +36,18 @@ pub fn router(core: Core) -> Router {
         .route("/_api/v1/get-missing-paths", post(missing))
         .route("/_api/v1/upload-path", put(upload))
         .route("/_api/{*unknown}", any(unknown))
+        .method_not_allowed_fallback(wrong_method)
         .with_state(core)
 }
 
 async fn unknown() -> AtticError {
     AtticError(Error::NotFound("this server has no such API".to_owned()))
+}
+
+async fn wrong_method() -> Response {
+    let message = "this address takes other methods only".to_owned();
+    let body = ErrorBody { code: 405, error: "RequestError".to_owned(), message };
+    (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
 }
 
 /// An error as attic clients read it.
@@ -67,7 +77,7 @@ impl IntoResponse for AtticError {
                 (status(&error), "InternalServerError")
             }
         };
-        let body = ErrorBody { code: status.as_u16(), error: word.to_owned(), message: error.to_string() };
+        let body = ErrorBody { code: status.as_u16(), error: word.to_owned(), message: one_line(&error.to_string()) };
         let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
@@ -159,6 +169,8 @@ async fn config_change(
         check_store_dir(store_dir)?;
     }
     let changes = change != CacheChange::default();
+    // All or nothing: a key that cannot be taken must not leave the rest changed.
+    core.cache().check(&change)?;
     match asked.retention_period {
         // What clients send beside every other change, and what holds for every cache here: nothing goes by age.
         Some(RetentionPeriod::Global | RetentionPeriod::Period(0)) => {}
@@ -172,13 +184,13 @@ async fn config_change(
         }
         None => {}
     }
-    if changes {
-        core.cache().change(&caller, &name, &change).await?;
-    }
     match asked.keypair {
         Some(Keypair::Generate) => core.key().add(&caller, &name).await?,
         Some(Keypair::Keypair(secret)) => core.key().import(&caller, &name, &secret).await?,
         None => {}
+    }
+    if changes {
+        core.cache().change(&caller, &name, &change).await?;
     }
     Ok(StatusCode::OK)
 }
@@ -213,9 +225,11 @@ async fn missing(State(core): State<Core>, request: Request<Body>) -> Result<Jso
         );
     }
     let form = "a cache and a list of store path hashes";
-    let (_turn, asked): (_, GetMissingPaths) = bulk::read(body, bulk::LONGEST, form).await?;
+    let bulk: bulk::Bulk<GetMissingPaths> = bulk::read(body, false, form).await?;
+    let asked = bulk.asked;
     let cache = core.cache().open(&caller, &asked.cache, Permission::Push, Discretion::Hide).await?;
     let missing_paths = core.path().missing(&cache, asked.store_path_hashes).await?;
+    drop(bulk.turn);
     Ok(Json(MissingPaths { missing_paths }))
 }
 
@@ -223,7 +237,8 @@ async fn upload(State(core): State<Core>, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     let coding = head.headers.get(header::CONTENT_ENCODING).map(|coding| coding.to_str().unwrap_or("?"));
     let known = coding.map(body::Coding::parse);
-    let mut chunks = body::unpacked(body, known.flatten());
+    let body = body::Shared::new(body);
+    let mut chunks = body::unpacked(body.clone(), known.flatten());
     let taken = match known {
         Some(None) => Err(Error::invalid("", "Content-Encoding is none, zstd or gzip here")),
         _ => take(&core, &head.headers, &mut chunks).await,
@@ -232,7 +247,7 @@ async fn upload(State(core): State<Core>, request: Request<Body>) -> Response {
         Ok(result) => Json(result).into_response(),
         Err(error) => {
             // A client that is still sending would report a broken connection instead of the answer.
-            body::drain(chunks);
+            body::drain(body);
             AtticError(error).into_response()
         }
     }
@@ -293,6 +308,9 @@ fn preamble_size(headers: &HeaderMap) -> Result<Option<usize>, Error> {
 
 async fn read_json<T: serde::de::DeserializeOwned>(body: Body, limit: usize) -> Result<T, Error> {
     let body = body::whole(body::stream(body), limit).await?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Error::invalid("", format!("the body is not the JSON expected: {error}")))
+    // Where it is wrong, and not what stands there: that may be a secret key.
+    serde_json::from_slice(&body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Error::invalid("", format!("the body is not the JSON expected, at line {line} column {column}"))
+    })
 }

@@ -5,7 +5,13 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use iglu_core::{Error, Result};
-use std::{io, pin::Pin, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
 
@@ -24,9 +30,7 @@ pub fn stream(body: Body) -> Bodily {
         match tokio::time::timeout(IDLE, body.next()).await {
             Ok(None) => None,
             Ok(Some(Ok(chunk))) => Some((Ok(chunk), Some(body))),
-            Ok(Some(Err(_))) => {
-                Some((Err(Error::Interrupted("the body ended before its announced length".to_owned())), None))
-            }
+            Ok(Some(Err(error))) => Some((Err(broken(&error)), None)),
             Err(_) => {
                 let message = format!("no byte of the body came for {} seconds", IDLE.as_secs());
                 Some((Err(Error::Interrupted(message)), None))
@@ -34,6 +38,37 @@ pub fn stream(body: Body) -> Bodily {
         }
     });
     Box::pin(chunks)
+}
+
+/// Why a body ended early: cut off, which can be tried again, or not what HTTP has, which cannot.
+fn broken(error: &axum::Error) -> Error {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)) {
+            return Error::invalid("", "the body is not well-formed HTTP");
+        }
+        source = cause.source();
+    }
+    Error::Interrupted("the body ended before its announced length".to_owned())
+}
+
+/// A body with two handles: one that reads it, and one that can read on when the first gave up.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Bodily>>);
+
+impl Shared {
+    pub fn new(body: Body) -> Shared {
+        Shared(Arc::new(Mutex::new(stream(body))))
+    }
+}
+
+impl Stream for Shared {
+    type Item = Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut().poll_next(context)
+    }
 }
 
 /// How a body is packed.
@@ -61,22 +96,30 @@ impl Coding {
 }
 
 /// The body, unpacked as it comes. How much comes out is for the reader to limit.
-pub fn unpacked(body: Body, coding: Option<Coding>) -> Bodily {
+pub fn unpacked(body: Shared, coding: Option<Coding>) -> Bodily {
     /// Memory of one xz decoder, in bytes.
-    const XZ_MEMORY: u64 = 100 << 20;
-    /// Largest window of zstd, as a power of two.
-    const ZSTD_WINDOW: u32 = 27;
-    let Some(coding) = coding else { return stream(body) };
-    let packed = StreamReader::new(stream(body).map(|chunk| chunk.map_err(io::Error::other)));
+    const XZ_MEMORY: u64 = 32 << 20;
+    /// Largest window of zstd as a power of two: what RFC 9659 has for the content coding.
+    const ZSTD_WINDOW: u32 = 23;
+    let Some(coding) = coding else { return Box::pin(body) };
+    let packed = StreamReader::new(body.map(|chunk| chunk.map_err(io::Error::other)));
+    // Long files come as several members one behind the other; the last one ends the body.
+    macro_rules! all_members {
+        ($decoder:expr) => {{
+            let mut decoder = $decoder;
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }};
+    }
     let plain: Pin<Box<dyn AsyncRead + Send>> = match coding {
-        Coding::Gzip => Box::pin(GzipDecoder::new(packed)),
+        Coding::Gzip => all_members!(GzipDecoder::new(packed)),
         Coding::Brotli => Box::pin(BrotliDecoder::new(packed)),
         Coding::Zstd => {
             let window = async_compression::zstd::DParameter::window_log_max(ZSTD_WINDOW);
-            Box::pin(ZstdDecoder::with_params(packed, &[window]))
+            all_members!(ZstdDecoder::with_params(packed, &[window]))
         }
-        Coding::Xz => Box::pin(XzDecoder::with_mem_limit(packed, XZ_MEMORY)),
-        Coding::Bzip2 => Box::pin(BzDecoder::new(packed)),
+        Coding::Xz => all_members!(XzDecoder::with_mem_limit(packed, XZ_MEMORY)),
+        Coding::Bzip2 => all_members!(BzDecoder::new(packed)),
     };
     Box::pin(ReaderStream::with_capacity(plain, 64 * 1024).map(move |chunk| {
         chunk.map_err(|error| match error.downcast::<Error>() {
@@ -127,7 +170,7 @@ pub async fn take_first(chunks: &mut Bodily, size: usize) -> Result<Bytes> {
 
 /// Reads on in a body that nobody wants, for a while and behind the answer: a sender that is still at it would otherwise find the
 /// connection broken before it hears why.
-pub fn drain(mut chunks: Bodily) {
+pub fn drain(mut chunks: impl Stream<Item = Result<Bytes>> + Unpin + Send + 'static) {
     let some = async move {
         let mut drained = 0;
         while drained < DRAIN {

@@ -1,23 +1,57 @@
-//! Questions about many paths at once: few at a time, read off the async threads.
+//! Questions about many paths at once: large ones a few at a time, read off the async threads.
 
 use super::body;
 use axum::body::Body;
+use bytes::BytesMut;
+use futures_util::StreamExt;
 use iglu_core::{Error, Result};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Nearly two million hashes; some clients ask for a whole closure at once.
-pub const LONGEST: usize = 64 << 20;
-/// Questions in memory at once.
+const LONGEST: usize = 64 << 20;
+/// A quarter of a million hashes.
+const LONGEST_OF_STRANGERS: usize = 8 << 20;
+/// Up to here a question waits for nobody: who only opens connections holds up nothing.
+const SMALL: usize = 1 << 20;
+/// What comes slower than this whole is given up.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Large questions in memory at once. Strangers wait for strangers only.
 static TURNS: Semaphore = Semaphore::const_new(4);
+static TURNS_OF_STRANGERS: Semaphore = Semaphore::const_new(2);
 
-/// Reads a question of at most `longest` bytes. The turn is held until it is answered.
-pub async fn read<T>(body: Body, longest: usize, form: &str) -> Result<(SemaphorePermit<'static>, T)>
+/// A question as it was understood, and the turn to hold until it is answered.
+pub struct Bulk<T> {
+    pub asked: T,
+    pub turn: Option<SemaphorePermit<'static>>,
+}
+
+/// Reads a question. `form` says what it should be.
+pub async fn read<T>(body: Body, is_stranger: bool, form: &str) -> Result<Bulk<T>>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let turn = TURNS.acquire().await.map_err(|_| Error::internal("the queue of questions is closed"))?;
-    let body = body::whole(body::stream(body), longest).await?;
-    let read = tokio::task::spawn_blocking(move || serde_json::from_slice::<T>(&body)).await?;
-    Ok((turn, read.map_err(|error| Error::invalid("", format!("the body is not {form}: {error}")))?))
+    let (longest, turns) = if is_stranger { (LONGEST_OF_STRANGERS, &TURNS_OF_STRANGERS) } else { (LONGEST, &TURNS) };
+    let mut chunks = body::stream(body);
+    let mut whole = BytesMut::new();
+    let mut turn = None;
+    let reading = async {
+        while let Some(chunk) = chunks.next().await.transpose()? {
+            let length = whole.len() + chunk.len();
+            if length > longest {
+                return Err(Error::TooLarge(format!("the body is larger than the {longest} bytes allowed here")));
+            }
+            if length > SMALL && turn.is_none() {
+                turn = Some(turns.acquire().await.map_err(|_| Error::internal("the queue of questions is closed"))?);
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(())
+    };
+    let slow = |_| Error::Interrupted(format!("the body took longer than {} seconds", DEADLINE.as_secs()));
+    tokio::time::timeout(DEADLINE, reading).await.map_err(slow)??;
+    let asked = tokio::task::spawn_blocking(move || serde_json::from_slice::<T>(&whole)).await?;
+    let asked = asked.map_err(|error| Error::invalid("", format!("the body is not {form}: {error}")))?;
+    Ok(Bulk { asked, turn })
 }

@@ -60,10 +60,25 @@ impl IntoResponse for PlainError {
     }
 }
 
+/// A message cut to one line of printable ASCII: what a client sent may stand in it.
+pub fn one_line(message: &str) -> String {
+    const LONGEST: usize = 600;
+    let plain = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    let mut line: String = message.chars().take(LONGEST).map(plain).collect();
+    if message.chars().nth(LONGEST).is_some() {
+        line.push_str("...");
+    }
+    line
+}
+
+/// The answer of routes that take other methods; the Allow header says which.
+pub async fn other_method() -> Response {
+    plain(StatusCode::METHOD_NOT_ALLOWED, "this address takes other methods only")
+}
+
 /// A reply of one line of printable ASCII: clients show it escaped, so anything else would be hard to read.
 pub fn plain(status: StatusCode, message: &str) -> Response {
-    let line: String = message.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
-    let mut response = Response::new(Body::from(line));
+    let mut response = Response::new(Body::from(one_line(message)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -15,7 +15,14 @@ mod ui;
 mod upload;
 
 use crate::{metrics, site::Site};
-use axum::{Router, body::Body, extract::Request, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{Method, StatusCode, Version, header},
+    response::Response,
+};
+use error::{plain, wrong_method};
 use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
 use iglu_core::Core;
 use std::{
@@ -47,6 +54,31 @@ impl Doors {
     }
 }
 
+/// Requests that no door takes, whatever they are about.
+fn refused(request: &Request<Body>) -> Option<Response> {
+    // A name would be this server's choice to make, where a proxy in front may make another.
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Some(plain(StatusCode::BAD_REQUEST, "the request names no host, or more than one"));
+    }
+    if request.method() == Method::CONNECT {
+        return Some(wrong_method("GET, HEAD, POST, PUT, PATCH, DELETE"));
+    }
+    let path = request.uri().path();
+    if path.contains('%') && percent_encoding::percent_decode_str(path).decode_utf8().is_err() {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let status = if reads { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
+        return Some(plain(status, "the address is not UTF-8"));
+    }
+    None
+}
+
+/// Whether something is put where nothing can be: told in one line, not as a page.
+fn puts_nowhere(request: &Request<Body>) -> bool {
+    let ours = ["/api/", "/_api/", "/upload/"];
+    request.method() == Method::PUT && !ours.iter().any(|prefix| request.uri().path().starts_with(prefix))
+}
+
 /// Clients whose configured host ends in a slash ask for `//api/…`.
 fn without_doubled_slashes(mut request: Request<Body>) -> Request<Body> {
     if !request.uri().path().contains("//") {
@@ -76,9 +108,15 @@ impl Service<Request<Body>> for Doors {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if let Some(refusal) = refused(&request) {
+            return Either::Left(ready(Ok(refusal)));
+        }
         let Some(target) = nix::Target::of(&request, &self.core) else {
             let mut router = self.router.clone();
             let request = without_doubled_slashes(request);
+            if puts_nowhere(&request) {
+                return Either::Left(ready(Ok(plain(StatusCode::NOT_FOUND, "nothing can be put here"))));
+            }
             return Either::Right(async move { Service::call(&mut router, request).await }.boxed());
         };
         let started = Instant::now();

@@ -1,6 +1,9 @@
 //! The upload door: parts come here by the URL that stands for the right to put them. No Authorization is asked.
 
-use super::{body, error::PlainError};
+use super::{
+    body,
+    error::{PlainError, other_method},
+};
 use axum::{
     Router,
     extract::{Path, Query, Request, State},
@@ -12,7 +15,10 @@ use iglu_core::{Core, push::UploadId};
 use serde::Deserialize;
 
 pub fn router(core: Core) -> Router {
-    Router::new().route("/upload/{id}/{number}", put(part_put)).with_state(core)
+    Router::new()
+        .route("/upload/{id}/{number}", put(part_put))
+        .method_not_allowed_fallback(other_method)
+        .with_state(core)
 }
 
 #[derive(Deserialize)]

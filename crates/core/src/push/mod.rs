@@ -101,6 +101,10 @@ pub enum Published {
     Existing,
 }
 
+/// Signatures of keys that a cache does not know, kept of one push; and the longest name of such a key in bytes.
+const MOST_STRANGERS: usize = 16;
+const LONGEST_KEY_NAME: usize = 255;
+
 impl Pushes<'_> {
     /// Free and total bytes of the storage.
     pub fn space(&self) -> Result<Space> {
@@ -119,6 +123,7 @@ impl Pushes<'_> {
         let fingerprint = claim.fingerprint();
         let mut lines = BTreeSet::new();
         let mut signed_by_client = false;
+        let mut strangers = 0;
         for signature in &claim.signatures {
             let key = cache.public_key(&signature.key_name);
             if let Some((key, _)) = &key
@@ -126,7 +131,14 @@ impl Pushes<'_> {
             {
                 return Err(self.refused(format!("signature by {} is wrong for {}", key.name(), claim.store_path)));
             }
-            signed_by_client |= key.is_some_and(|(_, of)| of == KeyOf::Client);
+            signed_by_client |= key.as_ref().is_some_and(|(_, of)| *of == KeyOf::Client);
+            if key.is_none() {
+                // Nobody here can say whether it is good; some are kept for those who can.
+                if strangers == MOST_STRANGERS || signature.key_name.len() > LONGEST_KEY_NAME {
+                    continue;
+                }
+                strangers += 1;
+            }
             lines.insert(signature.to_string());
         }
         if let Some(nameless) = &claim.nameless_signature {

@@ -16,6 +16,8 @@ use std::{
 };
 
 const READ_SIZE: usize = 128 * 1024;
+/// Bytes that a file may have beyond its NAR and an eighth of it, for the frames of codecs.
+const LARGEST_SURPLUS: u64 = 64 << 10;
 
 impl Pushes<'_> {
     /// Reads `parts` in order and checks them against `claim`. With `assembled`, their bytes are also written to that one
@@ -58,6 +60,11 @@ fn verify(claim: &Claim, parts: Vec<PathBuf>, assembled: Option<&Path>) -> Resul
         return Err(Refusal::Claim(format!("file hash of {path} is {file_hash}, not {claimed} as announced")));
     }
     let contents = inspected?;
+    // Files are shared with whoever pushes the same NAR: one that is mostly padding would be everybody's burden.
+    if file_size > claim.nar_size + claim.nar_size / 8 + LARGEST_SURPLUS {
+        let nar_size = claim.nar_size;
+        return Err(Refusal::Claim(format!("file of {path} is padded: {file_size} bytes for a NAR of {nar_size}")));
+    }
     if let Some(scratch) = scratch {
         scratch.keep();
     }

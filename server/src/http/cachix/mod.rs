@@ -6,7 +6,10 @@ mod query;
 mod record;
 mod upload;
 
-use super::{body, caller, error::plain};
+use super::{
+    body, caller,
+    error::{other_method, plain},
+};
 use axum::{
     Router,
     body::Body,
@@ -32,6 +35,7 @@ pub fn router(core: Core) -> Router {
         .route("/api/v1/cache/{cache}/nar", post(legacy::nar_post))
         .route("/api/v1/cache/{cache}/{narinfo}", post(legacy::narinfo_post).fallback(unknown))
         .route("/api/{*unknown}", any(unknown))
+        .method_not_allowed_fallback(other_method)
         .with_state(core)
 }
 

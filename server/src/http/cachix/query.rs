@@ -23,8 +23,6 @@ use std::{
     fmt::{self, Formatter},
 };
 
-/// A quarter of a million hashes.
-const LONGEST_ANONYMOUS_QUERY: usize = 8 << 20;
 /// Strings in a query that are no hashes and are answered all the same.
 const MOST_JUNK: usize = 1000;
 
@@ -36,9 +34,11 @@ pub async fn missing(
     let (parts, body) = request.into_parts();
     let caller = caller(&core, &parts.headers).await?;
     let cache = core.cache().open(&caller, &cache, Permission::Pull, Discretion::Hide).await?;
-    let longest = if matches!(caller, Caller::Anonymous { .. }) { LONGEST_ANONYMOUS_QUERY } else { bulk::LONGEST };
-    let (_turn, Asked { hashes, junk }) = bulk::read(body, longest, "a JSON array of store path hashes").await?;
+    let is_stranger = matches!(caller, Caller::Anonymous { .. });
+    let bulk = bulk::read(body, is_stranger, "a JSON array of store path hashes").await?;
+    let Asked { hashes, junk } = bulk.asked;
     let missing = core.path().missing(&cache, hashes).await?;
+    drop(bulk.turn);
     Ok(Json(missing.iter().map(ToString::to_string).chain(junk).collect()))
 }
 

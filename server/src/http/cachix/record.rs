@@ -8,7 +8,6 @@ use axum::{
     extract::{Path, Request, State},
     http::{HeaderMap, StatusCode},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use iglu_api::cache::{Permission, PreferredCompression};
 use iglu_core::{Caller, Core, Error};
 use serde::{Deserialize, Serialize};
@@ -89,8 +88,6 @@ pub async fn key_create(
     let (head, body) = request.into_parts();
     let caller = caller(&core, &head.headers).await?;
     let create: KeyCreate = read_json(body, LONGEST_KEY).await?;
-    let key = STANDARD.decode(create.public_key.trim()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let key = key.ok_or_else(|| Error::invalid("publicKey", "publicKey: a public key is 32 bytes as base64"))?;
-    core.key().register(&caller, &cache, &key).await?;
+    core.key().register(&caller, &cache, &create.public_key).await?;
     Ok(StatusCode::OK)
 }

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use iglu_api::cache::Permission;
+use iglu_api::{bounded, cache::Permission};
 use iglu_core::{
     Core, Discretion, Error,
     push::{Claim, CompletedPart, UploadId},
@@ -168,6 +168,7 @@ pub struct NarInfoCreate {
     c_nar_size: u64,
     c_file_hash: String,
     c_file_size: u64,
+    #[serde(deserialize_with = "bounded::list::<_, 100_000>")]
     c_references: Vec<String>,
     c_deriver: String,
     c_sig: Option<String>,

@@ -43,7 +43,8 @@ pub async fn answer(core: &Core, target: Target, request: Request<Body>) -> Resp
             }
         },
     };
-    match store(core, &caller, &cache, target.object, body::unpacked(body, coding)).await {
+    let body = body::Shared::new(body);
+    match store(core, &caller, &cache, target.object, body::unpacked(body.clone(), coding)).await {
         Ok(()) => StatusCode::OK.into_response(),
         // Clients before 2.33 hang when they are told to try an upload again: a broken one ends here.
         Err(Error::Interrupted(message)) => {
@@ -51,7 +52,10 @@ pub async fn answer(core: &Core, target: Target, request: Request<Body>) -> Resp
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             response
         }
-        Err(error) => PlainError(error).into_response(),
+        Err(error) => {
+            body::drain(body);
+            PlainError(error).into_response()
+        }
     }
 }
 
