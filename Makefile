@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 site_sources := $(shell find app frontend style public crates/api crates/nix-compat/src -type f 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: run test test-nix-all dev build lint bench test-big fuzz screenshots setup setup-test clean-data
+.PHONY: run test test-nix-all conformance dev build lint bench test-big fuzz screenshots setup setup-test clean-data
 
 ## Sets up, builds, and starts Iglu on 127.0.0.1:8080 with its data in ./data
 run: build
@@ -24,7 +24,13 @@ test: setup-test
 test-nix-all: export IGLU_NIX_ROOTS ?= /var/tmp/iglu-nix-roots
 test-nix-all: setup-test
 	scripts/nix-roots.sh
-	cargo nextest run -E 'binary(nix_all)' --no-fail-fast
+	cargo nextest run -E 'binary(nix_all) + binary(conformance)' --no-fail-fast
+
+## Every check of the three protocols with every client, and docs/conformance.md from it; needs the chroots of test-nix-all
+conformance: export IGLU_NIX_ROOTS ?= /var/tmp/iglu-nix-roots
+conformance: setup-test build
+	scripts/nix-roots.sh
+	IGLU_BIN=$(CURDIR)/target/release/iglu scripts/conformance.sh
 
 ## Formatting, lints, licences
 lint: setup-test

@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
+use iglu_end2end::attic;
 use iglu_end2end::cachix::PushOptions;
+use iglu_end2end::conformance::Check;
 use iglu_end2end::digest;
 use iglu_end2end::http::{Credentials, request};
-use iglu_end2end::nix::{self, FreshStore, Nix, said};
+use iglu_end2end::nix::{self, FreshStore, Nix, NixRelease, said};
 use iglu_end2end::object::Object;
+use iglu_end2end::scene::Scene;
 use iglu_end2end::server::{Scope, Server};
 use sha2::Digest as _;
 
@@ -79,4 +82,29 @@ async fn large_nar_by_nix_copy() {
     memory_is_bounded(&server, "after substitution");
     // It would stay on this machine otherwise.
     nix.must("nix-store", &["--delete", path]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_nar_by_attic() {
+    let check = Check::new("attic 7.8", "a NAR of 256 MiB, of 5 GiB in `make test-big`, in bounded memory");
+    check
+        .with("attic", async {
+            let scene = Scene::new(NixRelease::Host).await.unwrap();
+            let object = Object::synthetic("large", size(), 2);
+            let client = scene.attic(attic::Flavour::Attic).unwrap();
+            client.push_one("main", &object, &attic::PushOptions::default()).await.unwrap();
+            memory_is_bounded(&scene.server, "after attic push");
+            let narinfo = scene.putter().narinfo(object.hash()).await.unwrap().unwrap();
+            let (sha256, nar_size) = object.measure().await.unwrap();
+            assert_eq!(narinfo.get("NarHash"), Some(format!("sha256:{}", digest::nix32(&sha256)).as_str()));
+            assert_eq!(narinfo.get("NarSize"), Some(nar_size.to_string().as_str()));
+
+            let store = FreshStore::new().unwrap();
+            let puller = scene.stranger().unwrap().patience(Duration::from_secs(1800));
+            let got = puller.substitute(&store, scene.uri(), scene.key(), &[&object.path]).await.unwrap();
+            assert!(got.status.success(), "{}", said(&got));
+            assert_eq!(std::fs::metadata(store.locate(&object.path)).unwrap().len(), size());
+            memory_is_bounded(&scene.server, "after substitution");
+        })
+        .await;
 }

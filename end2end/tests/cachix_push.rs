@@ -127,32 +127,6 @@ async fn each_accident_alone_is_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn size_of_whole_chunks_ends_with_an_empty_part() {
-    let server = Server::start().await.unwrap();
-    server.cache("main", false).unwrap();
-    let token = server.token("main", Scope::Push).unwrap();
-    let (client, reader) = (server.cachix(Some(&token)), server.putter("main", &token));
-    // The size of an xz file is a multiple of four.
-    for (seed, compression, chunks) in [(1, Compression::Zstd, 1), (2, Compression::Xz, 2), (3, Compression::Xz, 4)] {
-        // The first push tells the compressed size; then the same content goes under other paths.
-        let first = Object::synthetic("measured", 300_000, seed);
-        let options = PushOptions { compression: Some(compression), ..PushOptions::default() };
-        let size = client.push_one("main", &first, &options).await.unwrap().pushed[0].file_size;
-        assert_eq!(size % chunks, 0);
-        let profile = Profile::v1_7_5().without_path_repeats();
-        let exact = client.with_profile(profile.with_chunk_size(usize::try_from(size / chunks).unwrap()));
-        for (name, ignore_etags) in [("etags", false), ("no-etags", true)] {
-            let object = Object { path: digest::made_up_path(name, seed), ..first.clone() };
-            let faults = Faults { ignore_etags, ..Faults::default() };
-            let options = PushOptions { faults, ..options.clone() };
-            let report = exact.push_one("main", &object, &options).await.unwrap();
-            assert_eq!(u64::from(report.pushed[0].parts), chunks + 1, "full parts and an empty one");
-            is_served(&reader, &object, &client, "main").await;
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn many_small_parts_make_one_nar() {
     let server = Server::start().await.unwrap();
     server.cache("main", false).unwrap();
@@ -163,56 +137,6 @@ async fn many_small_parts_make_one_nar() {
     let options = with(Faults { shuffle_parts: Some(3), ..Faults::default() });
     let report = crumbs.push_one("main", &object, &options).await.unwrap();
     assert!(report.pushed[0].parts > 1000);
-    is_served(&reader, &object, &client, "main").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_client_leaves_nothing_visible_and_can_push_again() {
-    let server = Server::start().await.unwrap();
-    server.cache("main", false).unwrap();
-    let token = server.token("main", Scope::Push).unwrap();
-    let reader = server.putter("main", &token);
-    let client = server.cachix(Some(&token)).with_profile(Profile::v1_7_5().with_chunk_size(64 * 1024));
-    let object = Object::synthetic("interrupted", 400_000, 1);
-    for parts in [1, 3] {
-        let stopped = with(Faults { stop_after: Some(parts), ..Faults::default() });
-        client.push_one("main", &object, &stopped).await.unwrap_err();
-        assert_eq!(reader.narinfo(object.hash()).await.unwrap(), None);
-        assert_eq!(client.missing("main", &[object.hash().to_owned()]).await.unwrap(), [object.hash()]);
-    }
-    client.push_one("main", &object, &PushOptions::default()).await.unwrap();
-    is_served(&reader, &object, &client, "main").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_clients_push_the_same_path_at_once() {
-    let server = Server::start().await.unwrap();
-    server.cache("main", false).unwrap();
-    let token = server.token("main", Scope::Push).unwrap();
-    let (client, reader) = (server.cachix(Some(&token)), server.putter("main", &token));
-    let object = Object::synthetic("twice", MIB, 1);
-    let options = PushOptions::default();
-    let upload = || client.upload("main", &object, Compression::Zstd, &options);
-    let (first, second) = tokio::join!(upload(), upload());
-    first.unwrap();
-    second.unwrap();
-    is_served(&reader, &object, &client, "main").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pushing_never_replaces_what_is_there() {
-    let server = Server::start().await.unwrap();
-    server.cache("main", false).unwrap();
-    let token = server.token("main", Scope::Push).unwrap();
-    let (client, reader) = (server.cachix(Some(&token)), server.putter("main", &token));
-    let object = Object::synthetic("first", 10_000, 1);
-    client.push_one("main", &object, &PushOptions::default()).await.unwrap();
-    let before = reader.narinfo(object.hash()).await.unwrap().unwrap();
-    let other = Object { path: object.path.clone(), ..Object::synthetic("other", 20_000, 2) };
-    for again in [object.clone(), other] {
-        client.upload("main", &again, Compression::Zstd, &PushOptions::default()).await.unwrap();
-        assert_eq!(reader.narinfo(object.hash()).await.unwrap().unwrap(), before);
-    }
     is_served(&reader, &object, &client, "main").await;
 }
 
@@ -229,28 +153,6 @@ async fn equal_content_under_two_paths_and_in_two_caches() {
         let object = Object { path: digest::made_up_path(name, 0), ..content };
         client.push_one(cache, &object, &PushOptions::default()).await.unwrap();
         is_served(&server.putter(cache, &token), &object, &client, cache).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn path_is_held_back_until_its_references_are_there() {
-    let server = Server::start().await.unwrap();
-    server.cache("main", false).unwrap();
-    let token = server.token("main", Scope::Push).unwrap();
-    let (client, reader) = (server.cachix(Some(&token)), server.putter("main", &token));
-    let bottom = Object::synthetic("bottom", 5000, 1);
-    let middle = Object::synthetic("middle", 5000, 2).referring_to(&bottom.path);
-    let top = Object::synthetic("top", 5000, 3);
-    let top = top.clone().referring_to(&middle.path).referring_to(&top.path);
-    for object in [&top, &middle] {
-        client.push_one("main", object, &PushOptions::default()).await.unwrap();
-        for held in [&top, &middle] {
-            assert_eq!(reader.narinfo(held.hash()).await.unwrap(), None, "{} is visible too early", held.path);
-        }
-    }
-    client.push_one("main", &bottom, &PushOptions::default()).await.unwrap();
-    for object in [&bottom, &middle, &top] {
-        is_served(&reader, object, &client, "main").await;
     }
 }
 

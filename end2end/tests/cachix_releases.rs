@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use iglu_end2end::cachix::wire::{Compression, Keep, NarInfoCreate, Permission, Pin};
-use iglu_end2end::cachix::{Client, Error, Faults, Profile, PushOptions, Signer, Upload};
+use iglu_end2end::cachix::{Client, Error, Profile, PushOptions, Signer, Upload};
 use iglu_end2end::http::{Credentials, Http};
 use iglu_end2end::object::Object;
 use iglu_end2end::put::{Putter, compress};
 use iglu_end2end::refusal::Refusal;
-use iglu_end2end::server::{CacheShown, Scope, Server, Setup};
+use iglu_end2end::server::{Scope, Server, Setup};
 use iglu_end2end::{digest, nar};
 
 /// The public half of the key made of the bytes 0 to 31, and what the client keeps of it.
@@ -23,7 +23,6 @@ const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8DoQe/884Qvh1w3R
 /// A server whose caches have host names of their own, reached without DNS.
 struct Site {
     server: Server,
-    cache: CacheShown,
     token: String,
 }
 
@@ -31,9 +30,9 @@ impl Site {
     /// With a public cache `main`.
     async fn open() -> Self {
         let server = Setup::default().with_cache_domain("cache.test").start().await.unwrap();
-        let cache = server.cache("main", false).unwrap();
+        server.cache("main", false).unwrap();
         let token = server.token("main", Scope::Push).unwrap();
-        Self { server, cache, token }
+        Self { server, token }
     }
 
     /// `http://HOST:PORT`.
@@ -118,81 +117,6 @@ async fn each_release_pushes_a_closure() {
         assert!(again.missing.is_empty() && again.pushed.is_empty(), "release {release}: {again:?}");
         let nothing = client.push("main", &[], &PushOptions::default()).await.unwrap();
         assert!(nothing.missing.is_empty(), "release {release}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_release_takes_both_compressions() {
-    let site = Site::open().await;
-    for (seed, profile) in Profile::all().into_iter().enumerate().skip(1) {
-        let client = site.client(profile);
-        // Other content each time: what is there already may be served as it was compressed first.
-        for (compression, name, odd) in [(Compression::Xz, "xz", 0), (Compression::Zstd, "zstd", 1)] {
-            let object = Object::synthetic(&format!("by-{name}"), 20_000, 2 * seed as u64 + odd);
-            let options = PushOptions { compression: Some(compression), ..PushOptions::default() };
-            client.push_one("main", &object, &options).await.unwrap();
-            assert_eq!(site.serves(&object).await, name, "release {}", client.profile.release());
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_release_repeats_its_last_call() {
-    let site = Site::open().await;
-    for (seed, profile) in Profile::all().into_iter().enumerate() {
-        let object = Object::synthetic("last-call-twice", 20_000, seed as u64);
-        let faults = Faults { repeat_complete: true, ..Faults::default() };
-        let options = PushOptions { faults, ..PushOptions::default() };
-        let client = site.client(profile);
-        client.push_one("main", &object, &options).await.unwrap();
-        site.serves(&object).await;
-        // Release 1.6 uploads again what is there.
-        client.upload("main", &object, Compression::Xz, &PushOptions::default()).await.unwrap();
-        site.serves(&object).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_client_of_any_release_can_push_again() {
-    let site = Site::open().await;
-    for (seed, profile) in Profile::all().into_iter().enumerate() {
-        let object = Object::synthetic("killed", 200_000, seed as u64);
-        let client = site.client(profile.with_chunk_size(64 * 1024));
-        let faults = Faults { stop_after: Some(2), ..Faults::default() };
-        let stopped = PushOptions { faults, ..PushOptions::default() };
-        client.push_one("main", &object, &stopped).await.unwrap_err();
-        assert_eq!(site.reader("main").narinfo(object.hash()).await.unwrap(), None);
-        client.push_one("main", &object, &PushOptions::default()).await.unwrap();
-        site.serves(&object).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn big_nars_of_the_oldest_releases_arrive_at_the_api_host() {
-    let site = Site::open().await;
-    for (seed, profile) in [Profile::v1_0(), Profile::v1_1()].into_iter().enumerate() {
-        let object = Object::synthetic("big", 300_000, seed as u64);
-        let client = site.client(profile.with_api_host_above(1000));
-        client.push_one("main", &object, &PushOptions::default()).await.unwrap();
-        site.serves(&object).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn any_host_and_two_slashes_lead_to_the_api() {
-    let site = Site::open().await;
-    let hosts = ["cache.test", "main.cache.test", "other.cache.test", "api.cache.test", "elsewhere.test"];
-    for (seed, host) in hosts.into_iter().enumerate() {
-        for profile in [Profile::v1_0(), Profile::v1_3(), Profile::v1_11_1()] {
-            let release = profile.release().to_owned();
-            let object = Object::synthetic(&format!("any-host-{release}"), 5000, seed as u64);
-            let host = format!("{}/", site.at(host));
-            let client = site.client_of(&host, profile.without_path_repeats(), Some(&site.token));
-            assert_eq!(client.cache("main").await.unwrap().uri, site.cache.uri, "release {release} at {host}");
-            let pushed = client.push_one("main", &object, &PushOptions::default()).await;
-            assert_eq!(pushed.unwrap().pushed.len(), 1, "release {release} at {host}");
-            site.serves(&object).await;
-        }
     }
 }
 
@@ -350,47 +274,6 @@ async fn keys_of_bad_form_and_of_strangers_are_refused() {
 
 fn pin(name: &str, path: &str, keep: Option<Keep>) -> Pin {
     Pin { name: name.to_owned(), store_path: path.to_owned(), artifacts: Vec::new(), keep }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn pins_of_all_four_forms_are_listed() {
-    let site = Site::open().await;
-    let client = site.newest(Some(&site.token));
-    assert!(client.pins("main").await.unwrap().is_empty());
-    let (old, new) = (site.pushed("old", 1).await, site.pushed("new", 2).await);
-    let forms = [
-        ("release", None),
-        ("build-x86_64-linux", Some(Keep::Days(30))),
-        ("pr/12", Some(Keep::Revisions(5))),
-        ("for ever", Some(Keep::Forever)),
-    ];
-    for (name, keep) in forms {
-        client.pin("main", &pin(name, &old.path, keep)).await.unwrap();
-    }
-    let listed = async |client: &Client| {
-        let mut pins: Vec<(String, String)> = client
-            .pins("main")
-            .await
-            .unwrap()
-            .into_iter()
-            .map(|pinned| (pinned.name, pinned.last_revision.store_path))
-            .collect();
-        pins.sort();
-        pins
-    };
-    let expected = |path: &str| {
-        let mut pins: Vec<(String, String)> =
-            forms.iter().map(|(name, _)| ((*name).to_owned(), path.to_owned())).collect();
-        pins.sort();
-        pins
-    };
-    assert_eq!(listed(&client).await, expected(&old.path));
-    // The same name again is another revision; the artifacts are as the user typed them.
-    for (name, keep) in forms {
-        let artifacts = vec!["bin/app".to_owned(), "/share/x.iso".to_owned()];
-        client.pin("main", &Pin { artifacts, ..pin(name, &new.path, keep) }).await.unwrap();
-    }
-    assert_eq!(listed(&client).await, expected(&new.path));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use iglu_end2end::cachix::wire::{Complete, Compression, NarInfoCreate};
 use iglu_end2end::cachix::{Profile, PushOptions};
-use iglu_end2end::digest::{self, Random};
+use iglu_end2end::digest::Random;
 use iglu_end2end::nar;
 use iglu_end2end::object::Object;
-use iglu_end2end::put::{Draft, Putter, compress};
+use iglu_end2end::put::{Draft, Putter};
 use iglu_end2end::server::{Scope, Server};
 
 /// One of twenty pushers: half speak cachix, half PUT.
@@ -148,37 +147,4 @@ async fn twenty_pushes_survive_kill_9() {
     assert!(interrupted >= 20, "the kills came too late to interrupt anything: {interrupted}");
     let missing = server.cachix(Some(&token)).missing("main", &all).await.unwrap();
     assert!(missing.is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn upload_goes_on_after_a_restart() {
-    let mut server = Server::start().await.unwrap();
-    server.cache("main", false).unwrap();
-    let token = server.token("main", Scope::Push).unwrap();
-    let client = server.cachix(Some(&token));
-    let nar = nar::archive(&nar::regular(&Random::new(1).bytes(500_000)));
-    let file = compress("zstd", &nar).await.unwrap();
-    let (front, back) = file.split_at(file.len() / 2);
-    let upload = client.create("main", Compression::Zstd).await.unwrap();
-    let part = async |number, bytes: &[u8]| {
-        let md5 = digest::md5_base64(bytes);
-        (client.part("main", &upload, number, &md5).await.unwrap().upload_url, md5)
-    };
-    let (url, md5) = part(1, front).await;
-    client.put_once(&url, &md5, front.to_vec().into()).await.unwrap();
-    let (url, md5) = part(2, back).await;
-    server.kill().unwrap();
-    server.restart().await.unwrap();
-    // The same URL works: the client does not ask for another.
-    client.put(&url, &md5, back.to_vec().into()).await.unwrap();
-    let path = digest::made_up_path("survivor", 1);
-    let body = Complete { parts: None, nar_info_create: NarInfoCreate::of(&path, &nar, &file) };
-    client.complete("main", &upload, &body).await.unwrap();
-    server.kill().unwrap();
-    server.restart().await.unwrap();
-    // The answer may have been lost with the server: the client asks again.
-    client.complete("main", &upload, &body).await.unwrap();
-    let reader = server.putter("main", &token);
-    let narinfo = reader.narinfo(digest::hash_part(&path)).await.unwrap().unwrap();
-    reader.check(&narinfo).await.unwrap();
 }

@@ -212,7 +212,8 @@ async fn keys_are_managed_on_their_page() {
 
     ada.post("key_add", &[("cache", "team")]).await;
     ada.post("key_import", &[("cache", "team"), ("secret", &format!("moved-1:{SECRET}"))]).await;
-    ada.post("key_register", &[("cache", "team"), ("public_key", "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=")]).await;
+    ada.post("key_register", &[("cache", "team"), ("public_key", "A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=")])
+        .await;
     let listed = keys(ada.get("/api/ui/key_list?cache=team").await.text());
     let names: Vec<&str> = listed.iter().map(|key| key["name"].as_str().unwrap()).collect();
     assert_eq!(names, [&name, &name.replace("-1", "-2"), "moved-1", &name.replace("-1", "-3")]);

@@ -32,24 +32,6 @@ async fn one_path() -> (Server, String, Draft, Narinfo) {
 }
 
 #[tokio::test]
-async fn cache_info_is_three_lines() {
-    let server = Server::start().await.unwrap();
-    let cache = server.cache("main", false).unwrap();
-    let reply = ask(Method::GET, &format!("{}/nix-cache-info", cache.uri), &[]).await;
-    assert_eq!((reply.status.as_u16(), reply.media_type()), (200, Some("text/x-nix-cache-info")));
-    let text = reply.text();
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[..2], ["StoreDir: /nix/store", "WantMassQuery: 1"]);
-    let priority: i32 = lines[2].strip_prefix("Priority: ").unwrap().parse().unwrap();
-    assert!(priority > 40, "asked before cache.nixos.org by default: {priority}");
-    assert_eq!((lines.len(), text.ends_with('\n')), (3, true));
-
-    server.admin(&["cache", "create", "first", "--priority", "7"], "").unwrap();
-    let reply = ask(Method::GET, &format!("{}/first/nix-cache-info", server.url()), &[]).await;
-    assert!(reply.text().contains("Priority: 7\n"), "{}", reply.text());
-}
-
-#[tokio::test]
 async fn narinfo_is_canonical_and_cacheable() {
     let (_server, uri, draft, narinfo) = one_path().await;
     let fields: Vec<&str> = narinfo.0.iter().map(|(name, _)| name.as_str()).collect();
@@ -164,26 +146,6 @@ async fn nars_come_in_ranges_and_never_encoded() {
     let etag = whole.header("etag").unwrap();
     assert_eq!(ask(Method::GET, &address, &[("if-none-match", etag)]).await.status, 304);
     assert_eq!(ask(Method::GET, &format!("{address}?x=1"), &[]).await.status, 200, "a query is ignored");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_readers_at_once_keep_their_connections() {
-    let (_server, uri, draft, _) = one_path().await;
-    let address = format!("{uri}/{}.narinfo", draft.hash());
-    let readers: Vec<_> = (0..25)
-        .map(|_| {
-            let address = address.clone();
-            tokio::spawn(async move {
-                let http = Http::new();
-                for _ in 0..40 {
-                    assert_eq!(http.get(&address).await.unwrap().status, 200);
-                }
-            })
-        })
-        .collect();
-    for reader in readers {
-        reader.await.unwrap();
-    }
 }
 
 #[tokio::test]

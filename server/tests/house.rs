@@ -117,32 +117,35 @@ const DOORS: &[(&str, &str)] = &[
     ("/api/v1/cache/{cache}/multipart-nar/{id}/complete", "cachix_claims_that_are_not_true"),
     ("/api/v1/cache/{cache}/multipart-nar/{id}/abort", "abort_is_always_answered"),
     ("/api/v1/cache/{cache}/key", "a_cache_that_clients_sign_takes_nothing_unsigned"),
-    ("/api/v1/cache/{cache}/pin", "pins_of_all_four_forms_are_listed"),
+    ("/api/v1/cache/{cache}/pin", "cachix_pins_of_all_four_forms"),
     ("/api/v1/cache/{cache}/contents", "scripts_get_json_urls_and_contents"),
     ("/api/v1/cache/{cache}/nar", "each_release_pushes_a_closure"),
     ("/api/v1/cache/{cache}/{narinfo}", "each_release_pushes_a_closure"),
     ("/api/v1/user", "scripts_get_json_urls_and_contents"),
+    ("/ws", "cachix_deploy_is_not_there"),
+    ("/ws-deployment", "cachix_deploy_is_not_there"),
     ("/api/{*unknown}", "unknown_routes_and_wrong_methods"),
-    ("/_api/v1/cache-config/{cache}", "attic_configures_caches"),
-    ("/_api/v1/get-missing-paths", "attic_pushes_a_closure"),
-    ("/_api/v1/upload-path", "attic_pushes_a_closure"),
-    ("/_api/{*unknown}", "attic_refusals_are_json"),
+    ("/_api/v1/cache-config/{cache}", "attic_cache_configure"),
+    ("/_api/v1/get-missing-paths", "attic_push_of_500_paths"),
+    ("/_api/v1/upload-path", "attic_push_of_500_paths"),
+    ("/_api/", "attic_refusal_404"),
+    ("/_api/{*unknown}", "attic_refusal_404"),
     ("/upload/{id}/{number}", "upload_part_with_another_md5_or_cut_short_can_be_sent_again"),
     ("/events/caches/{name}", "live_pages_hear_of_pushes"),
     ("/live", "the_server_ends_in_order_and_keeps_its_counts"),
     ("/ready", "metrics_count_what_happened"),
     ("/metrics", "metrics_count_what_happened"),
     ("/assets/{version}/{*file}", "pages_have_the_right_status_and_headers"),
-    ("/{cache}/nix-cache-info", "cache_info_is_three_lines"),
+    ("/{cache}/nix-cache-info", "nix_01_cache_info_is_three_lines"),
     ("/{cache}/{hash}.narinfo", "narinfo_is_canonical_and_cacheable"),
     ("/{cache}/nar/{file}", "nars_come_in_ranges_and_never_encoded"),
-    ("/{cache}/{hash}.ls", "nix_commands_read_the_cache"),
+    ("/{cache}/{hash}.ls", "nix_33_listings_tell_what_is_in_a_nar"),
     ("/{cache}/narurl/{file}", "scripts_get_json_urls_and_contents"),
     ("/{cache}/log/{derivation}", "build_logs_come_back_in_each_coding"),
     ("/{cache}/realisations/{id}.doi", "realisations_are_kept_and_the_first_stays"),
     ("/{cache}/debuginfo/{id}", "debug_info_is_made_from_the_nars"),
     ("/{cache}/serve/{hash}/{path}", "single_files_are_served_harmlessly"),
-    ("/{cache}/attic-cache-info", "attic_configures_caches"),
+    ("/{cache}/attic-cache-info", "attic_cache_info"),
     ("cache_create", "forms_work_and_other_sites_cannot_post"),
     ("cache_get", "the_server_ends_in_order_and_keeps_its_counts"),
     ("cache_list", "forms_work_and_other_sites_cannot_post"),
@@ -196,5 +199,32 @@ fn every_door_has_a_test() {
     let tests: String = sources("end2end/tests").into_iter().map(|(_, text)| text).collect();
     for (door, test) in DOORS {
         assert!(tests.contains(&format!("fn {test}(")), "{door}: there is no test {test}");
+    }
+}
+
+/// The id in each `Check::new("…"`, which may be on a line of its own.
+fn check_ids(text: &str) -> Vec<String> {
+    let id = |rest: &str| rest.trim_start().strip_prefix('"')?.split('"').next().map(str::to_owned);
+    text.split("Check::new(").skip(1).filter_map(id).collect()
+}
+
+/// The table is made by `make conformance`; a check that is not in it has never been made.
+#[test]
+fn every_conformance_check_stands_in_the_table() {
+    let table = fs::read_to_string(root().join("docs/conformance.md")).unwrap();
+    let mut known = BTreeSet::new();
+    for (path, text) in sources("end2end/tests") {
+        let ids = check_ids(&text);
+        if path.parent().is_some_and(|folder| folder.ends_with("conformance")) {
+            assert_eq!(text.matches("#[tokio::test").count(), ids.len(), "{} has a test without a check", path.display());
+        }
+        for id in ids {
+            assert!(table.contains(&format!("| {id} |")), "{id} is not in docs/conformance.md: run make conformance");
+            assert!(known.insert(id.clone()), "there are two checks {id}");
+        }
+    }
+    for row in table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| check ")) {
+        let id = row.split(" | ").next().unwrap().trim_start_matches("| ");
+        assert!(known.contains(id), "docs/conformance.md tells of {id}, which is no check");
     }
 }

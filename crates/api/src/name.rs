@@ -16,7 +16,7 @@ impl fmt::Display for NameError {
 impl std::error::Error for NameError {}
 
 /// First path segments that Iglu uses itself, and host labels that other clients of the cachix protocol use.
-const RESERVED: [&str; 40] = [
+const RESERVED: [&str; 41] = [
     "account",
     "admin",
     "api",
@@ -56,6 +56,7 @@ const RESERVED: [&str; 40] = [
     "upload",
     "users",
     "ws",
+    "ws-deployment",
     "www",
 ];
 

@@ -30,8 +30,8 @@ pub struct BuildLog {
 
 impl BuildLog {
     /// The log itself.
-    pub fn plain(self) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
-        codec::unpacked(self.file, Compression::Zstd, 0, self.size).map_err(Error::storage)
+    pub async fn plain(self) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
+        codec::unpacked(self.file, Compression::Zstd, 0, self.size).await
     }
 }
 

@@ -178,9 +178,9 @@ pub(crate) fn fresh_key(name: String) -> Result<SigningKey> {
 }
 
 fn check_filter_keys(names: &[String]) -> Result<()> {
-    match names.iter().find(|name| !is_key_name(name)) {
+    match names.iter().find(|name| !is_key_name(name) || name.len() > 255) {
         Some(wrong) => {
-            let wrong = wrong.escape_default();
+            let wrong: String = wrong.chars().take(60).flat_map(char::escape_default).collect();
             Err(Error::invalid("client_filter_keys", format!("\"{wrong}\" is no key name, such as cache.nixos.org-1")))
         }
         None if names.len() > 32 => Err(Error::invalid("client_filter_keys", "at most 32 key names are taken")),

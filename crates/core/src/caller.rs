@@ -129,8 +129,10 @@ impl Caller {
             Caller::Operator => Ok(()),
             Caller::Person(person) if person.is_admin => Ok(()),
             Caller::Token(token) if token.cache_id.is_none() && token.scope == Permission::Admin => Ok(()),
-            Caller::Anonymous { .. } => {
-                Err(Error::Unauthenticated(format!("{doing} needs an administrator; log in first")))
+            Caller::Anonymous { problem } => {
+                let problem = problem.as_deref().unwrap_or("no token was sent");
+                let needs = "an administrator who is logged in, or a token with admin for every cache";
+                Err(Error::Unauthenticated(format!("{problem}; {doing} needs {needs}")))
             }
             _ => Err(Error::Forbidden(format!("{doing} needs an administrator, and {} is none", self.label()))),
         }

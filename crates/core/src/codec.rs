@@ -1,7 +1,10 @@
 //! Compression and decompression where waiting is allowed: owns the choice of codecs, their limits and levels. The codecs come
 //! as async streams; over files and memory they never wait, so that they are driven here as plain readers and writers.
 
-use crate::path::Packing;
+use crate::{
+    error::{Error, Result},
+    path::Packing,
+};
 use async_compression::{
     Level,
     tokio::{
@@ -17,11 +20,16 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
 };
 
 /// Largest window that Nix's own decoder takes, as a power of two.
@@ -29,17 +37,23 @@ const ZSTD_WINDOW: u32 = 27;
 /// Memory for one xz decoder in bytes; `xz -9` needs 65 MiB.
 const XZ_MEMORY: u64 = 100 << 20;
 
+/// Bytes that may unpack to nothing: more than any block of any codec.
+const MOST_FOR_NOTHING: u64 = 2 << 20;
 /// Bytes unpacked at a time where somebody waits for them.
 const BLOCK: usize = 128 * 1024;
 /// Bytes skipped at a time: some milliseconds.
 const SKIP: u64 = 8 << 20;
-/// Readers whose bytes are being unpacked at the same moment.
-static UNPACKING: Semaphore = Semaphore::const_new(4);
+/// Readers of unpacked files at the same moment; each holds at most 128 MiB, most hold two.
+static UNPACKING: Semaphore = Semaphore::const_new(6);
+/// How long a reader waits for its turn, and how long a turn waits for its reader.
+const PATIENCE: Duration = Duration::from_secs(10);
+const STALLED: Duration = Duration::from_secs(20);
 
 /// Unpacks `source`. Every decoder goes on behind the first member: concatenated files are legal and common. `None` for formats
 /// that few clients write and no client needs.
 pub(crate) fn decoder<'a>(compression: Compression, source: impl BufRead + Unpin + Send + 'a) -> Option<Decoder<'a>> {
-    let source = Ready(source);
+    let for_nothing = Arc::new(AtomicU64::new(0));
+    let source = Ready(Fed { source, for_nothing: for_nothing.clone() });
     macro_rules! all_members {
         ($decoder:expr) => {{
             let mut decoder = $decoder;
@@ -58,15 +72,47 @@ pub(crate) fn decoder<'a>(compression: Compression, source: impl BufRead + Unpin
         Compression::Brotli => Box::pin(BrotliDecoder::new(source)),
         Compression::Lzip | Compression::Lz4 | Compression::Lzma => return None,
     };
-    Some(Decoder(decoder))
+    Some(Decoder { decoder, for_nothing })
 }
 
 /// What was packed, as a reader.
-pub(crate) struct Decoder<'a>(Pin<Box<dyn AsyncRead + Send + 'a>>);
+pub(crate) struct Decoder<'a> {
+    decoder: Pin<Box<dyn AsyncRead + Send + 'a>>,
+    for_nothing: Arc<AtomicU64>,
+}
+
+/// Counts what is taken while nothing comes out: members without content cost seconds for each megabyte.
+struct Fed<S> {
+    source: S,
+    for_nothing: Arc<AtomicU64>,
+}
+
+impl<S: BufRead> Read for Fed<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.for_nothing.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl<S: BufRead> BufRead for Fed<S> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.for_nothing.load(Ordering::Relaxed) > MOST_FOR_NOTHING {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it unpacks to nothing"));
+        }
+        self.source.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.for_nothing.fetch_add(amount as u64, Ordering::Relaxed);
+        self.source.consume(amount);
+    }
+}
 
 impl Read for Decoder<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).now_or_never().unwrap_or_else(waited)
+        self.for_nothing.store(0, Ordering::Relaxed);
+        self.decoder.read(buffer).now_or_never().unwrap_or_else(waited)
     }
 }
 
@@ -110,39 +156,51 @@ impl<W: Write + Unpin> Encoder<W> {
 }
 
 /// The `size` bytes behind the first `skip` of what `file` holds packed, read off the async threads a block at a time. Fails where
-/// there are fewer.
-pub(crate) fn unpacked(
+/// there are fewer. A decoder holds up to its window in memory as long as it is read from: there are few at a time, and a reader
+/// who takes nothing for a while loses its own.
+pub(crate) async fn unpacked(
     file: File,
     compression: Compression,
     skip: u64,
     size: u64,
-) -> io::Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
+) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
+    let busy = |_| Error::TooMany { message: "too many files are being unpacked".to_owned(), retry_after_seconds: 10 };
+    let turn = tokio::time::timeout(PATIENCE, UNPACKING.acquire()).await.map_err(busy)?;
+    let turn = turn.map_err(|_| Error::internal("the queue of readers is closed"))?;
     let mut file = file;
     let mut left_out = skip;
     if compression == Compression::None {
         // What is not packed need not be read to be skipped.
-        file.seek(SeekFrom::Start(skip))?;
+        file.seek(SeekFrom::Start(skip)).map_err(Error::storage)?;
         left_out = 0;
     }
     let decoder = decoder(compression, BufReader::with_capacity(BLOCK, file));
-    let decoder = decoder.ok_or_else(|| io::Error::other(format!("{compression} cannot be unpacked here")))?;
-    let blocks = stream::unfold(Some((decoder, left_out, size)), |state| async move {
-        let (mut decoder, mut skip, mut left) = state.filter(|(_, skip, left)| *skip + *left > 0)?;
-        loop {
-            // Short turns, so that nobody unpacks on when the reader is gone, and a few at a time, so that other work gets its own.
-            let turn = UNPACKING.acquire().await;
-            let step = tokio::task::spawn_blocking(move || step(decoder, skip, left)).await;
-            drop(turn);
-            match step.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                Ok((block, rest, still_skip, still_left)) if block.is_empty() && still_skip + still_left > 0 => {
+    let decoder = decoder.ok_or_else(|| Error::internal(format!("a file packed with {compression} was taken")))?;
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let _turn = turn;
+        let (mut decoder, mut skip, mut left) = (decoder, left_out, size);
+        while skip + left > 0 && !sender.is_closed() {
+            // Short turns, so that nobody unpacks on when the reader is gone.
+            let done = tokio::task::spawn_blocking(move || step(decoder, skip, left)).await;
+            let block = match done.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok((block, rest, still_skip, still_left)) => {
                     (decoder, skip, left) = (rest, still_skip, still_left);
+                    Ok(block)
                 }
-                Ok((block, rest, skip, left)) => return Some((Ok(block), Some((rest, skip, left)))),
-                Err(error) => return Some((Err(error), None)),
+                Err(error) => {
+                    let _ = sender.send_timeout(Err(error), STALLED).await;
+                    return;
+                }
+            };
+            if !block.as_ref().is_ok_and(Bytes::is_empty) && sender.send_timeout(block, STALLED).await.is_err() {
+                return;
             }
         }
     });
-    Ok(Box::pin(blocks))
+    Ok(Box::pin(stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|block| (block, receiver))
+    })))
 }
 
 /// Skips or reads a block. What was read, and what is left to skip and to read.

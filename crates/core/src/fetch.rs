@@ -44,8 +44,8 @@ pub struct Member {
 
 impl Member {
     /// The file's bytes.
-    pub fn bytes(self) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
-        codec::unpacked(self.nar.file, self.nar.compression, self.offset, self.size).map_err(Error::storage)
+    pub async fn bytes(self) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
+        codec::unpacked(self.nar.file, self.nar.compression, self.offset, self.size).await
     }
 }
 

@@ -26,7 +26,8 @@ impl Realisations<'_> {
         let realisation =
             Realisation::parse(key, json).map_err(|error| Error::invalid("", format!("realisation {key}: {error}")))?;
         let path = &realisation.out_path;
-        let is_here = !core.db.paths_present(cache.id, &[path.hash().to_string()], false).await?.is_empty();
+        let known = core.db.path_row(cache.id, &path.hash().to_string()).await?;
+        let is_here = known.is_some_and(|known| known.name == path.name());
         let elsewhere = cache.is_lenient || !cache.client_filter_keys.is_empty();
         if !is_here && !elsewhere && core.upstream().present(cache, vec![path.hash()]).await.is_empty() {
             let message = format!("realisation {key}: {path} is not in cache \"{}\"; push it first", cache.name);

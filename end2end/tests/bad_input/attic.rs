@@ -40,7 +40,7 @@ fn client(door: &Door) -> Client {
 }
 
 fn nars(door: &Door) -> usize {
-    files_below(&door.server.data().join("nar"))
+    files_below(&door.server.data().join("storage/nar"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

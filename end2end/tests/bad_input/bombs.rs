@@ -13,11 +13,15 @@ use iglu_end2end::refusal::Refusal;
 /// Seconds that a refusal may take, on a machine that does other things too.
 const SOON: u64 = 3;
 
-/// A NAR file of 50 GiB (gzip cannot be so small: of 10) that says that it is one of 2 KB.
+/// A NAR file of 50 GiB (gzip cannot be so small: of 10) that says that its NAR is as large as itself.
 async fn bomb(compression: &str, seed: u64) -> Draft {
     let size = if compression == "gzip" { 10 << 30 } else { 50 << 30 };
     let file = pack::flood(compression, &pack::nar_head(size), size).await;
-    Draft::of(digest::made_up_path("bomb", seed), small(seed), file, compression, &[])
+    // Not so small that the file alone is too large for it.
+    let told = file.len().next_multiple_of(8).to_string();
+    let mut draft = Draft::of(digest::made_up_path("bomb", seed), small(seed), file, compression, &[]);
+    draft.narinfo = draft.narinfo.with("NarSize", &told);
+    draft
 }
 
 async fn refused_soon(door: &Door, draft: &Draft, what: &str) -> Refusal {
@@ -47,7 +51,8 @@ async fn bombs_by_cachix() {
     for (seed, compression) in [Compression::Zstd, Compression::Xz].into_iter().enumerate() {
         let name = if compression == Compression::Zstd { "zstd" } else { "xz" };
         let draft = bomb(name, 10 + seed as u64).await;
-        let claims = NarInfoCreate::of(&draft.path, &draft.nar, &draft.file);
+        let mut claims = NarInfoCreate::of(&draft.path, &draft.nar, &draft.file);
+        claims.nar_size = draft.narinfo.get("NarSize").unwrap().parse().unwrap();
         let upload = door.client.create("main", compression).await.unwrap();
         let md5 = digest::md5_base64(&draft.file);
         let url = door.client.part("main", &upload, 1, &md5).await.unwrap().upload_url;

@@ -1,6 +1,6 @@
 //! Content-Encoding on what stands beside NAR files: floods, windows, members, and words that mean nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::probe::{Memory, refused, within};
 use crate::{Door, door, pack};
@@ -128,22 +128,13 @@ async fn members_without_content() {
     for coding in ["gzip", "bzip2", "xz", "zstd"] {
         let empty = pack::packed(coding, b"").await;
         let file = empty.repeat((1 << 20) / empty.len());
+        let quiet = door.slowest().await;
         let begun = Instant::now();
-        let others = async {
-            // Nobody else waits for the one who sends them: as many as the machine has cores.
-            let mut slowest = std::time::Duration::ZERO;
-            for _ in 0..20 {
-                let asked = Instant::now();
-                door.putter.get("nix-cache-info").await.unwrap();
-                slowest = slowest.max(asked.elapsed());
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-            slowest
-        };
         let name = format!("log/{DRV}");
         let attack = async || put(&door, &name, coding, file.clone()).await;
-        let (slowest, first, second, third) = tokio::join!(others, attack(), attack(), attack());
-        assert!(slowest.as_millis() < 1000, "{coding}: others waited {slowest:?}");
+        let (slowest, first, second, third) = tokio::join!(door.slowest(), attack(), attack(), attack());
+        // On a machine that is busy with other things everybody waits.
+        assert!(slowest < quiet * 4 + Duration::from_millis(1000), "{coding}: others waited {slowest:?}");
         for reply in [first, second, third] {
             assert!(matches!(reply.status.as_u16(), 200 | 400), "{coding}: {}", reply.text());
         }

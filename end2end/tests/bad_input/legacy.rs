@@ -130,7 +130,7 @@ async fn legacy_uploads_that_break_or_may_not_be() {
     door.server.cache("other", true).unwrap();
     let (nar, url) = (small(1), format!("{}{NAR}?compression=zst", door.server.url()));
     let file = compress("zstd", &nar).await.unwrap();
-    let stored = || files_below(&door.server.data().join("nar"));
+    let stored = || files_below(&door.server.data().join("storage/nar"));
     // The client dies in the middle.
     let (body, _) = streamed(std::io::Cursor::new(file[..file.len() / 2].to_vec()).chain(Broken));
     let request = Request::post(&url).header("Authorization", format!("Bearer {}", door.token)).body(body).unwrap();

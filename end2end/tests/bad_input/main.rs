@@ -7,6 +7,7 @@ mod attic;
 mod attic_config;
 mod bombs;
 mod cachix;
+mod calls;
 mod content_address;
 mod encoding;
 mod legacy;

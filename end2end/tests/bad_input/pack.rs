@@ -85,6 +85,17 @@ pub fn nar_head(size: u64) -> Vec<u8> {
     head
 }
 
+/// One frame of zstd with a window of 2^27 bytes, the largest that Nix takes.
+pub async fn wide_zstd(bytes: &[u8]) -> Vec<u8> {
+    use async_compression::zstd::CParameter;
+    let mut out = Cursor::new(Vec::new());
+    let parameters = [CParameter::window_log(27), CParameter::enable_long_distance_matching(true)];
+    let mut encoder = ZstdEncoder::with_quality_and_params(&mut out, Level::Precise(1), &parameters);
+    encoder.write_all(bytes).await.unwrap();
+    encoder.shutdown().await.unwrap();
+    out.into_inner()
+}
+
 /// Makes an xz file ask for another dictionary: 40 stands for 4 GiB, 30 for 128 MiB.
 pub fn set_xz_dictionary(file: &mut [u8], size: u8) {
     // The stream's header has 12 bytes; the block's then has its size, flags, filter, length of properties, and this.

@@ -73,7 +73,7 @@ pub fn refused_json(reply: &Reply, status: u16, what: &str) -> String {
 impl Door {
     /// The server is none the worse: it answers, it has no scratch file left, and its log tells of no failure and no secret.
     pub async fn is_calm(&self, what: &str) {
-        let staging = self.server.data().join("staging/put");
+        let staging = self.server.data().join("storage/staging/put");
         let deadline = Instant::now() + Duration::from_secs(5);
         while files_below(&staging) > 0 {
             assert!(Instant::now() < deadline, "{what}: {} scratch files are left", files_below(&staging));
@@ -89,6 +89,18 @@ impl Door {
         for secret in [self.token.as_str(), "iglu_bad"] {
             assert!(!log.contains(secret), "{what}: a token is in the log");
         }
+    }
+
+    /// How long the slowest of some small requests took: what others wait while something goes on.
+    pub async fn slowest(&self) -> Duration {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let asked = Instant::now();
+            assert_eq!(self.server.http().get(&self.putter.url("nix-cache-info")).await.unwrap().status, 200);
+            slowest = slowest.max(asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        slowest
     }
 
     /// A request with the pusher's token, on a connection of its own.

@@ -22,10 +22,18 @@ async fn refused_put(door: &Door, name: &str, body: impl Into<bytes::Bytes>, sta
 async fn logs_of_wrong_form() {
     let door = door().await;
     for name in [
-        "log/", "log/x.drv", "log/..", "log/%2e%2e%2fx.drv", "log/00bgd045z0d4icpbc2yyz4gx48ak44la-a",
-        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-.drv%00", "log/00bgd045z0d4icpbc2yyz4gx48ak44la-a%0a.drv",
-        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-a/b.drv", "log/%ff.drv", "log/00bgd045z0d4icpbc2yyz4gx48ak44la-%C3%A9.drv",
-        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-q?%ff.drv", "log/00bgd045z0d4icpbc2yyz4gx48ak44la-q?%00.drv",
+        "log/",
+        "log/x.drv",
+        "log/..",
+        "log/%2e%2e%2fx.drv",
+        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-a",
+        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-.drv%00",
+        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-a%0a.drv",
+        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-a/b.drv",
+        "log/%ff.drv",
+        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-%C3%A9.drv",
+        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-q?%ff.drv",
+        "log/00bgd045z0d4icpbc2yyz4gx48ak44la-q?%00.drv",
     ] {
         refused_put(&door, name, "x", 400, name).await;
         refused(&door.putter.get(name).await.unwrap(), 404, name);
@@ -40,7 +48,7 @@ async fn logs_of_wrong_form() {
     Http::new().send_body(request.body(body).unwrap()).await.unwrap_err();
     door.is_calm("broken log").await;
     assert_eq!(door.putter.get(&name).await.unwrap().text(), "first");
-    assert_eq!(files_below(&door.server.data().join("log")), 1);
+    assert_eq!(files_below(&door.server.data().join("storage/log")), 1);
     // Control characters are what logs have; they go out as they came in, as text and nothing else.
     let colours = "\u{1b}[31mred\u{1b}[0m\r\n<script>alert(1)</script>";
     assert_eq!(door.send(Method::PUT, &format!("/main/{name}"), &[], colours).await.status, 200);
@@ -65,7 +73,8 @@ async fn realisations_of_wrong_form() {
     };
     let name = format!("realisations/{id}.doi");
     let many: Vec<String> = (0..2000).map(|n| format!("key-{n}:{}", "A".repeat(20))).collect();
-    let dependent: Value = (0..600).map(|n| (format!("sha256:{n:064x}!out"), json!(base))).collect::<serde_json::Map<_, _>>().into();
+    let dependent: Value =
+        (0..520).map(|n| (format!("sha256:{n:064x}!out"), json!(base))).collect::<serde_json::Map<_, _>>().into();
     for (what, body) in [
         ("nothing", String::new()),
         ("no JSON", "x".to_owned()),
@@ -86,7 +95,7 @@ async fn realisations_of_wrong_form() {
         ("signatures as numbers", with("signatures", json!([1]))),
         ("two thousand signatures", with("signatures", json!(many))),
         ("dependent as text", with("dependentRealisations", json!("x"))),
-        ("six hundred dependent", with("dependentRealisations", dependent)),
+        ("520 dependent", with("dependentRealisations", dependent)),
         ("dependent of no form", with("dependentRealisations", json!({"x": "y"}))),
         ("cut off", key(&good)[..key(&good).len() - 1].to_owned()),
         ("two", key(&good).repeat(2)),
@@ -100,13 +109,25 @@ async fn realisations_of_wrong_form() {
     refused_put(&door, &name, vec![b' '; 30 << 20], 413, "30 MiB").await;
     memory.must_be_flat(&door.server, "30 MiB");
     for name in [
-        "realisations/", "realisations/x.doi", "realisations/..%2fx.doi", "realisations/%00.doi", "realisations/%ff.doi",
-        "realisations/sha256:00!out.doi", "build-trace-v2/x", "build-trace-v2/../x.doi", "build-trace-v2/x/out.doi",
-        &format!("realisations/sha256:{}.doi", "0a".repeat(32)), &format!("realisations/sha256:{}!.doi", "0a".repeat(32)),
-        &format!("realisations/sha256:{}!out", "0a".repeat(32)), &format!("realisations/sha256:{}!out.doi", "0A".repeat(32)),
-        &format!("realisations/md5:{}!out.doi", "0a".repeat(16)), &format!("realisations/sha256:{}!a%2fb.doi", "0a".repeat(32)),
+        "realisations/",
+        "realisations/x.doi",
+        "realisations/..%2fx.doi",
+        "realisations/%00.doi",
+        "realisations/%ff.doi",
+        "realisations/sha256:00!out.doi",
+        "build-trace-v2/x",
+        "build-trace-v2/../x.doi",
+        "build-trace-v2/x/out.doi",
+        &format!("realisations/sha256:{}.doi", "0a".repeat(32)),
+        &format!("realisations/sha256:{}!.doi", "0a".repeat(32)),
+        &format!("realisations/sha256:{}!out", "0a".repeat(32)),
+        &format!("realisations/sha256:{}!out.doi", "0A".repeat(32)),
+        &format!("realisations/md5:{}!out.doi", "0a".repeat(16)),
+        &format!("realisations/sha256:{}!a%2fb.doi", "0a".repeat(32)),
         &format!("realisations/sha256:{}!{}.doi", "0a".repeat(32), "n".repeat(300)),
-        &format!("build-trace-v2/{DRV}/.doi"), &format!("build-trace-v2/{DRV}/..%2fx.doi"), &format!("build-trace-v2/{DRV}/a%0ab.doi"),
+        &format!("build-trace-v2/{DRV}/.doi"),
+        &format!("build-trace-v2/{DRV}/..%2fx.doi"),
+        &format!("build-trace-v2/{DRV}/a%0ab.doi"),
     ] {
         refused_put(&door, name, key(&good), 400, name).await;
         refused(&door.putter.get(name).await.unwrap(), 404, name);
@@ -118,7 +139,7 @@ async fn realisations_of_wrong_form() {
 async fn debug_info_and_listings_of_clients_are_worth_nothing() {
     let door = door().await;
     let draft = Draft::new("plain", 1, nar::archive(&nar::regular(b"x")), "none", &[]).await.unwrap();
-    let evil = json!({"version": 1, "root": {"type": "regular", "size": 1 << 40, "narOffset": 0}}).to_string();
+    let evil = json!({"version": 1, "root": {"type": "regular", "size": 1_u64 << 40, "narOffset": 0}}).to_string();
     let listing = format!("{}.ls", draft.hash());
     assert_eq!(door.send(Method::PUT, &format!("/main/{listing}"), &[], evil.clone()).await.status, 200);
     refused(&door.putter.get(&listing).await.unwrap(), 404, "a listing without its path");
@@ -134,7 +155,18 @@ async fn debug_info_and_listings_of_clients_are_worth_nothing() {
     }
     let memory = Memory::watch(&door.server);
     refused_put(&door, &name, vec![b' '; 20 << 20], 413, "20 MiB of debug info").await;
-    for name in ["debuginfo/", "debuginfo/x", "debuginfo/..%2fx", "debuginfo/%00", "debuginfo/%ff", &format!("debuginfo/{id}0"), &format!("debuginfo/{}.debug", "0g".repeat(20)), "x.ls", "%ff.ls", "%00.ls"] {
+    for name in [
+        "debuginfo/",
+        "debuginfo/x",
+        "debuginfo/..%2fx",
+        "debuginfo/%00",
+        "debuginfo/%ff",
+        &format!("debuginfo/{id}0"),
+        &format!("debuginfo/{}.debug", "0g".repeat(20)),
+        "x.ls",
+        "%ff.ls",
+        "%00.ls",
+    ] {
         refused_put(&door, name, "{}", 400, name).await;
         refused(&door.putter.get(name).await.unwrap(), 404, name);
     }
@@ -149,8 +181,12 @@ async fn side_files_by_the_wrong_ones() {
     let reader = door.server.token("main", Scope::Pull).unwrap();
     let foreign = door.server.token("other", Scope::Push).unwrap();
     let names = [
-        format!("log/{DRV}"), format!("realisations/sha256:{}!out.doi", "0a".repeat(32)), format!("build-trace-v2/{DRV}/out.doi"),
-        format!("debuginfo/{}.debug", "0b".repeat(20)), format!("{}.ls", "0".repeat(32)), format!("nar/{}.nar", "0".repeat(52)),
+        format!("log/{DRV}"),
+        format!("realisations/sha256:{}!out.doi", "0a".repeat(32)),
+        format!("build-trace-v2/{DRV}/out.doi"),
+        format!("debuginfo/{}.debug", "0b".repeat(20)),
+        format!("{}.ls", "0".repeat(32)),
+        format!("nar/{}.nar", "0".repeat(52)),
         format!("{}.narinfo", "0".repeat(32)),
     ];
     for name in &names {
@@ -167,9 +203,16 @@ async fn side_files_by_the_wrong_ones() {
         refused(&reply, 403, &format!("{name} of another private cache"));
         refused(&door.send(Method::PUT, &format!("/nowhere/{name}"), &[], "x").await, 404, name);
         for method in [Method::POST, Method::DELETE, Method::PATCH] {
-            refused(&door.send(method.clone(), &format!("/main/{name}"), &[], "x").await, 405, &format!("{method} {name}"));
+            refused(
+                &door.send(method.clone(), &format!("/main/{name}"), &[], "x").await,
+                405,
+                &format!("{method} {name}"),
+            );
         }
     }
-    assert_eq!(files_below(&door.server.data().join("log")) + files_below(&door.server.data().join("nar")), 0);
+    assert_eq!(
+        files_below(&door.server.data().join("storage/log")) + files_below(&door.server.data().join("storage/nar")),
+        0
+    );
     door.is_calm("side files by the wrong ones").await;
 }

@@ -83,7 +83,8 @@ async fn urls_that_lead_elsewhere() {
         refused_narinfo(&door, &draft, &text, what).await;
     }
     // Another extension is another name for the same bytes.
-    let reply = door.putter.put_narinfo(&draft, &draft.narinfo.clone().with("URL", &format!("nar/{hash}.nar"))).await.unwrap();
+    let reply =
+        door.putter.put_narinfo(&draft, &draft.narinfo.clone().with("URL", &format!("nar/{hash}.nar"))).await.unwrap();
     assert!(reply.status.is_success(), "{}", reply.text());
     door.has(draft.hash()).await;
     door.is_calm("URLs").await;
@@ -123,6 +124,21 @@ async fn narinfos_with_twenty_thousand_references() {
     assert_eq!(door.putter.narinfo(draft.hash()).await.unwrap().unwrap(), served);
     memory.must_be_flat(&door.server, "20 000 references");
     door.is_calm("20 000 references").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references_to_another_name_of_a_path() {
+    let door = door().await;
+    let dependency = Draft::new("dependency", 1, small(1), "none", &[]).await.unwrap();
+    door.putter.push(&dependency).await.unwrap();
+    let wrong = format!("{}-other", &dependency.path[..43]);
+    let content = nar::archive(&nar::regular(dependency.path.as_bytes()));
+    let draft = Draft::new("referrer", 1, content, "none", &[&wrong]).await.unwrap();
+    assert!(door.putter.put_file(&draft).await.unwrap().status.is_success());
+    // Clients would ask for a path that nobody can have, and find another in its place.
+    let refusal = refused_narinfo(&door, &draft, &draft.narinfo, "a reference by another name").await;
+    assert!(refusal.says(&["other"]), "{}", refusal.text);
+    door.is_calm("references").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,7 +202,8 @@ async fn names_that_are_no_text() {
     let draft = Draft::new("odd", 1, nar::archive(&root), "zstd", &[]).await.unwrap();
     door.putter.push(&draft).await.unwrap();
     door.has(draft.hash()).await;
-    let listing: Value = serde_json::from_slice(&door.putter.get(&format!("{}.ls", draft.hash())).await.unwrap().body).unwrap();
+    let listing: Value =
+        serde_json::from_slice(&door.putter.get(&format!("{}.ls", draft.hash())).await.unwrap().body).unwrap();
     let mut names: Vec<&str> = listing["root"]["entries"].as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
     let mut expected = ["\u{1}bell\u{7}", "\"quoted\\", "<script>", "a\nb", "plain", "\u{e9}"];
@@ -197,7 +214,20 @@ async fn names_that_are_no_text() {
         let reply = serve(there).await;
         assert_eq!((reply.status.as_u16(), reply.text().as_str()), (200, "content"), "{there}");
     }
-    for absent in ["%FF", "%FF/inner", "%FF%FE", "link", "%ED%A0%80", "%EF%BF%BD", "%EF%BF%BD/inner", "plain%00", "plain/", "plain/.", "a", "%2e%2e/plain"] {
+    for absent in [
+        "%FF",
+        "%FF/inner",
+        "%FF%FE",
+        "link",
+        "%ED%A0%80",
+        "%EF%BF%BD",
+        "%EF%BF%BD/inner",
+        "plain%00",
+        "plain/",
+        "plain/.",
+        "a",
+        "%2e%2e/plain",
+    ] {
         let reply = serve(absent).await;
         assert!(reply.status == 404 || absent.starts_with("plain/"), "{absent}: {}", reply.status);
     }

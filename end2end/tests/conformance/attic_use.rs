@@ -16,7 +16,12 @@ use crate::relay::{Fate, Relay};
 use crate::{closed, is_served, open, pushed, small};
 
 /// A refusal with the three fields that the client needs: its status and name, and a sentence with these words.
-fn refused<T: std::fmt::Debug>(result: Result<T, Error>, status: u16, name: &str, words: &[&str]) -> anyhow::Result<()> {
+fn refused<T: std::fmt::Debug>(
+    result: Result<T, Error>,
+    status: u16,
+    name: &str,
+    words: &[&str],
+) -> anyhow::Result<()> {
     let Err(Error::Refused { status: got, code, error, message, .. }) = &result else {
         anyhow::bail!("no refusal in JSON: {result:?}");
     };
@@ -109,18 +114,25 @@ async fn attic_refusal_401() {
             let old = scene.server.token_named("last-year", Some("main"), Scope::Push, Some("1s"))?;
             tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
             let object = Object::synthetic("unwelcome", 5000, 1);
-            for (token, words) in
-                [(None, &["token"][..]), (Some("iglu_no-such-token"), &["token"]), (Some(&old), &["last-year", "expired"])]
-            {
+            for (token, words) in [
+                (None, &["token"][..]),
+                (Some("iglu_no-such-token"), &["token"]),
+                (Some(&old), &["last-year", "expired"]),
+            ] {
                 let client = scene.attic_as(flavour, token)?;
                 refused(client.cache_config("main").await, 401, "Unauthorized", words)?;
                 // Below the substituter refusals are those of the Nix protocol.
                 let told = client.cache_info("main").await;
                 ensure!(told.as_ref().is_err_and(|error| error.status() == Some(401)), "{told:?}");
-                refused(client.get_missing_paths("main", &[object.hash().to_owned()]).await, 401, "Unauthorized", words)?;
+                refused(
+                    client.get_missing_paths("main", &[object.hash().to_owned()]).await,
+                    401,
+                    "Unauthorized",
+                    words,
+                )?;
                 let upload = client.upload_path("main", &object, Default::default(), &Default::default()).await;
                 refused(upload, 401, "Unauthorized", words)?;
-                refused(client.create("new", &CreateCache::default()).await, 401, "Unauthorized", words)?;
+                refused(client.create("fresh", &CreateCache::default()).await, 401, "Unauthorized", words)?;
                 refused(client.configure("main", &ConfigureCache::default()).await, 401, "Unauthorized", words)?;
                 refused(client.destroy("main").await, 401, "Unauthorized", words)?;
             }
@@ -156,7 +168,7 @@ async fn attic_refusal_403() {
             let change = ConfigureCache { priority: Some(7), ..ConfigureCache::default() };
             refused(pusher.configure("main", &change).await, 403, "AccessError", &["main", "admin"])?;
             refused(pusher.destroy("main").await, 403, "AccessError", &["main", "admin"])?;
-            let created = pusher.create("new", &CreateCache::default()).await;
+            let created = pusher.create("fresh", &CreateCache::default()).await;
             ensure!(created.as_ref().is_err_and(|error| matches!(error.status(), Some(401 | 403))), "{created:?}");
             ensure!(created.is_err_and(|error| error.name().is_some()), "no JSON");
             Ok(())
@@ -191,7 +203,8 @@ async fn attic_refusal_404() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attic_cache_create() {
-    let check = Check::new("attic 7.20", "`cache create`, with a new key and with one's own; twice is CacheAlreadyExists");
+    let check =
+        Check::new("attic 7.20", "`cache create`, with a new key and with one's own; twice is CacheAlreadyExists");
     check
         .with_attic_and_celler(async |flavour| {
             let (server, client) = everything(flavour).await?;
@@ -232,7 +245,10 @@ async fn attic_cache_create() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attic_cache_configure() {
-    let check = Check::new("attic 7.21", "`cache configure`: each field, the retention beside them ignored; periods are refused");
+    let check = Check::new(
+        "attic 7.21",
+        "`cache configure`: each field, the retention beside them ignored; periods are refused",
+    );
     check
         .with_attic_and_celler(async |flavour| {
             let (server, client) = everything(flavour).await?;
@@ -241,7 +257,10 @@ async fn attic_cache_configure() {
             let changes = [
                 ConfigureCache { priority: Some(7), ..ConfigureCache::default() },
                 ConfigureCache { is_public: Some(true), ..ConfigureCache::default() },
-                ConfigureCache { upstream_cache_key_names: Some(vec!["base-1".to_owned()]), ..ConfigureCache::default() },
+                ConfigureCache {
+                    upstream_cache_key_names: Some(vec!["base-1".to_owned()]),
+                    ..ConfigureCache::default()
+                },
                 ConfigureCache { store_dir: Some("/nix/store".to_owned()), ..ConfigureCache::default() },
             ];
             for change in &changes {
@@ -254,13 +273,20 @@ async fn attic_cache_configure() {
             let open = server.http().get(&format!("{}/main/nix-cache-info", server.url())).await?;
             ensure!(open.status == 200 && open.text().ends_with("Priority: 7\n"), "{}", open.text());
 
-            client.configure("main", &ConfigureCache { keypair: Some(Keypair::Generate), ..ConfigureCache::default() }).await?;
+            client
+                .configure("main", &ConfigureCache { keypair: Some(Keypair::Generate), ..ConfigureCache::default() })
+                .await?;
             let listed = server.cache_show("main")?.public_keys;
             ensure!(listed.len() == 2, "{listed:?}");
 
             // What `--reset-retention-period` sends, and what turns the collection off.
             client.configure("main", &ConfigureCache::default()).await?;
-            client.configure("main", &ConfigureCache { retention_period: Retention::Period(0), ..ConfigureCache::default() }).await?;
+            client
+                .configure(
+                    "main",
+                    &ConfigureCache { retention_period: Retention::Period(0), ..ConfigureCache::default() },
+                )
+                .await?;
             let period = ConfigureCache { retention_period: Retention::Period(86_400), ..ConfigureCache::default() };
             refused(client.configure("main", &period).await, 400, "RequestError", &["86400"])?;
             let both = ConfigureCache { priority: Some(99), ..period };
@@ -277,7 +303,8 @@ async fn attic_cache_configure() {
                 serde_json::json!({ "retention_period": "Sometimes" }),
                 serde_json::json!({ "store_dir": "/gnu/store" }),
             ] {
-                refused(client.configure_with("main", &wrong).await, 400, "RequestError", &[]).with_context(|| wrong.to_string())?;
+                refused(client.configure_with("main", &wrong).await, 400, "RequestError", &[])
+                    .with_context(|| wrong.to_string())?;
             }
             Ok(())
         })
@@ -286,7 +313,8 @@ async fn attic_cache_configure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attic_cache_destroy() {
-    let check = Check::new("attic 7.22", "`cache destroy`: nothing of the cache is left, and the name can be used again");
+    let check =
+        Check::new("attic 7.22", "`cache destroy`: nothing of the cache is left, and the name can be used again");
     check
         .with_attic_and_celler(async |flavour| {
             let (server, client) = everything(flavour).await?;
@@ -322,7 +350,10 @@ async fn attic_cache_info() {
                 ensure!(config.public_key.as_deref() == Some(scene.key()), "{config:?}");
                 ensure!(config.is_public == Some(is_open), "{config:?}");
                 ensure!(config.store_dir.as_deref() == Some("/nix/store"), "{config:?}");
-                ensure!(config.priority == Some(41) && config.retention_period == Some(Retention::Global), "{config:?}");
+                ensure!(
+                    config.priority == Some(41) && config.retention_period == Some(Retention::Global),
+                    "{config:?}"
+                );
                 ensure!(client.cache_info("main").await? == config);
                 let reply = scene.get("attic-cache-info").await?;
                 ensure!(reply.media_type() == Some("application/json"), "{:?}", reply.headers);
@@ -330,7 +361,8 @@ async fn attic_cache_info() {
                 ensure!(!text.contains("keypair") || text.contains("\"keypair\":null"), "{text}");
                 let nobody = scene.attic_as(flavour, None)?.cache_config("main").await;
                 ensure!(nobody.is_ok() == is_open, "{nobody:?}");
-                let visibility = scene.get("nix-cache-info").await?.header("x-attic-cache-visibility").map(str::to_owned);
+                let visibility =
+                    scene.get("nix-cache-info").await?.header("x-attic-cache-visibility").map(str::to_owned);
                 ensure!(visibility.as_deref().is_none_or(|told| told == "public" && is_open), "{visibility:?}");
             }
             Ok(())
@@ -340,7 +372,10 @@ async fn attic_cache_info() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attic_basic_with_empty_user_from_nix() {
-    let check = Check::new("attic 7.24", "Nix with the netrc entry of `use`, a password without login, pulls from a private cache");
+    let check = Check::new(
+        "attic 7.24",
+        "Nix with the netrc entry of `use`, a password without login, pulls from a private cache",
+    );
     check
         .with_each_nix(async |release| {
             let scene = Scene::private(release.clone()).await?;
@@ -357,7 +392,10 @@ async fn attic_basic_with_empty_user_from_nix() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attic_token_for_one_cache_and_for_all() {
-    let check = Check::new("attic 7.25", "tokens for one cache and for all caches, also later ones, which are the patterns there are");
+    let check = Check::new(
+        "attic 7.25",
+        "tokens for one cache and for all caches, also later ones, which are the patterns there are",
+    );
     check
         .with_attic_and_celler(async |flavour| {
             let scene = closed().await;

@@ -22,7 +22,11 @@ fn client(scene: &Scene, profile: Profile, token: Option<&str>) -> Client {
 }
 
 /// What `use` writes into nix.conf makes the real Nix pull a path, with a netrc file where there is one.
-async fn nix_pulls(scene: &Scene, record: &iglu_end2end::cachix::wire::Cache, netrc: Option<&str>) -> anyhow::Result<()> {
+async fn nix_pulls(
+    scene: &Scene,
+    record: &iglu_end2end::cachix::wire::Cache,
+    netrc: Option<&str>,
+) -> anyhow::Result<()> {
     let (draft, _) = pushed(scene, "pulled", small(1), "zstd", &[]).await;
     let store = FreshStore::new()?;
     let nix = Nix::new()?;
@@ -55,7 +59,8 @@ async fn cachix_use_public() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cachix_use_private() {
-    let check = Check::new("cachix 15.3.2", "`use` of a private cache: a record and a netrc entry that Nix can pull with");
+    let check =
+        Check::new("cachix 15.3.2", "`use` of a private cache: a record and a netrc entry that Nix can pull with");
     check
         .with_cachix(Profile::all(), async |profile| {
             let scene = closed().await;
@@ -69,7 +74,11 @@ async fn cachix_use_private() {
             ensure!(none.status == 401, "{none:?}");
             // With a domain for caches the entry is good as it is written.
             let named = Scene::with_host_names().await?;
-            ensure!(named.uri().starts_with("http://main.cache.test") && !named.uri().ends_with('/'), "{}", named.uri());
+            ensure!(
+                named.uri().starts_with("http://main.cache.test") && !named.uri().ends_with('/'),
+                "{}",
+                named.uri()
+            );
             ensure!(named.key_name() == "main.cache.test-1", "{}", named.key());
             Ok(())
         })
@@ -78,7 +87,8 @@ async fn cachix_use_private() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cachix_use_anonymous() {
-    let check = Check::new("cachix 15.3.3", "`use` of a public cache without a token: the same record, with permission Read");
+    let check =
+        Check::new("cachix 15.3.3", "`use` of a public cache without a token: the same record, with permission Read");
     check
         .with_cachix(Profile::all(), async |profile| {
             let scene = open().await;
@@ -114,7 +124,10 @@ async fn cachix_use_bad_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cachix_use_unknown() {
-    let check = Check::new("cachix 15.3.5", "`use` of an unknown cache: 404 for who may see all, else 401 as if it were private");
+    let check = Check::new(
+        "cachix 15.3.5",
+        "`use` of an unknown cache: 404 for who may see all, else 401 as if it were private",
+    );
     check
         .with_cachix(Profile::all(), async |profile| {
             let scene = closed().await;
@@ -176,7 +189,8 @@ async fn basic_opens(credentials: impl Fn(String) -> Credentials) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cachix_netrc_without_user() {
-    let check = Check::new("cachix 15.3.8", "a netrc entry without login, as `use` writes it, opens a private cache to Nix");
+    let check =
+        Check::new("cachix 15.3.8", "a netrc entry without login, as `use` writes it, opens a private cache to Nix");
     check
         .with_each_nix(async |release| {
             let scene = Scene::private(release).await?;
@@ -193,7 +207,10 @@ async fn cachix_netrc_without_user() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cachix_host_of_the_cache_with_port() {
-    let check = Check::new("cachix 15.3.33", "`NAME.HOST:port` as Host: the cache's own name serves it, and the API means the same there");
+    let check = Check::new(
+        "cachix 15.3.33",
+        "`NAME.HOST:port` as Host: the cache's own name serves it, and the API means the same there",
+    );
     check
         .with_cachix(Profile::all(), async |profile| {
             let scene = Scene::with_host_names().await?;
@@ -203,7 +220,10 @@ async fn cachix_host_of_the_cache_with_port() {
                 let object = Object::synthetic(&format!("host-{release}"), 5000, seed);
                 let client = scene.cachix_at(host, profile.clone())?;
                 ensure!(client.cache("main").await?.uri == scene.uri(), "at {host}");
-                ensure!(client.push_one("main", &object, &PushOptions::default()).await?.pushed.len() == 1, "at {host}");
+                ensure!(
+                    client.push_one("main", &object, &PushOptions::default()).await?.pushed.len() == 1,
+                    "at {host}"
+                );
                 served_under_its_name(&scene, &object.path).await.with_context(|| format!("pushed at {host}"))?;
             }
             Ok(())
@@ -248,7 +268,8 @@ async fn cachix_prefix_of_the_path() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cachix_two_slashes() {
-    let check = Check::new("cachix 15.3.35", "`//api/v1/...`, which 1.0 sends for a host with a slash at its end, is the API");
+    let check =
+        Check::new("cachix 15.3.35", "`//api/v1/...`, which 1.0 sends for a host with a slash at its end, is the API");
     check
         .with_cachix(vec![Profile::v1_0(), Profile::v1_1(), Profile::v1_3()], async |profile| {
             let scene = Scene::with_host_names().await?;
@@ -280,8 +301,14 @@ async fn cachix_bare_question_mark() {
             assert_eq!(http.call(Method::GET, &format!("{api}?"), &token, &[], "").await.unwrap().status, 200);
             let bulk = http.call(Method::POST, &format!("{api}/narinfo?"), &token, &[], "[]").await.unwrap();
             assert_eq!((bulk.status.as_u16(), bulk.text().as_str()), (200, "[]"));
-            assert_eq!(http.call(Method::POST, &format!("{api}/multipart-nar?"), &token, &[], "").await.unwrap().status, 200);
-            assert_eq!(http.call(Method::GET, &format!("{api}/nix-cache-info?"), &token, &[], "").await.unwrap().status, 200);
+            assert_eq!(
+                http.call(Method::POST, &format!("{api}/multipart-nar?"), &token, &[], "").await.unwrap().status,
+                200
+            );
+            assert_eq!(
+                http.call(Method::GET, &format!("{api}/nix-cache-info?"), &token, &[], "").await.unwrap().status,
+                200
+            );
         })
         .await;
 }

@@ -29,6 +29,11 @@ const MIB: u64 = 1024 * 1024;
 /// What Nix 2.26 sends as Accept-Encoding.
 const LIKE_NIX: &str = "zstd, br, gzip, deflate, bzip2, xz";
 
+/// Whether the widest closures are pushed in full: minutes with an unoptimised server.
+fn is_full() -> bool {
+    std::env::var("IGLU_FULL").is_ok_and(|value| value == "1")
+}
+
 /// A server with a public cache.
 async fn open() -> Scene {
     Scene::new(NixRelease::Host).await.unwrap()

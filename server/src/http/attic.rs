@@ -35,6 +35,7 @@ pub fn router(core: Core) -> Router {
         .route("/_api/v1/cache-config/{cache}", config)
         .route("/_api/v1/get-missing-paths", post(missing))
         .route("/_api/v1/upload-path", put(upload))
+        .route("/_api/", any(unknown))
         .route("/_api/{*unknown}", any(unknown))
         .method_not_allowed_fallback(wrong_method)
         .with_state(core)
@@ -129,6 +130,7 @@ async fn config_create(
 ) -> Result<StatusCode, AtticError> {
     let (head, body) = request.into_parts();
     let caller = caller(&core, &head.headers).await?;
+    caller.require_instance_admin("creating a cache")?;
     let create: CreateCache = read_json(body, LONGEST_CONFIG).await?;
     let name = CacheName::parse(&name).map_err(|error| Error::invalid("name", error.to_string()))?;
     check_store_dir(&create.store_dir)?;

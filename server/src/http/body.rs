@@ -8,7 +8,10 @@ use iglu_core::{Error, Result};
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -37,7 +40,8 @@ pub fn stream(body: Body) -> Bodily {
             }
         }
     });
-    Box::pin(chunks)
+    // Whoever reads on behind the end finds the end again.
+    Box::pin(chunks.fuse())
 }
 
 /// Why a body ended early: cut off, which can be tried again, or not what HTTP has, which cannot.
@@ -101,8 +105,23 @@ pub fn unpacked(body: Shared, coding: Option<Coding>) -> Bodily {
     const XZ_MEMORY: u64 = 32 << 20;
     /// Largest window of zstd as a power of two: what RFC 9659 has for the content coding.
     const ZSTD_WINDOW: u32 = 23;
+    /// Bytes that may unpack to nothing before somebody is taken to waste our time.
+    const MOST_FOR_NOTHING: usize = 1 << 20;
     let Some(coding) = coding else { return Box::pin(body) };
-    let packed = StreamReader::new(body.map(|chunk| chunk.map_err(io::Error::other)));
+    let for_nothing = Arc::new(AtomicUsize::new(0));
+    let taken = for_nothing.clone();
+    let packed = body.then(move |chunk| {
+        let so_far = chunk.as_ref().map_or(0, |chunk| taken.fetch_add(chunk.len(), Ordering::Relaxed));
+        async move {
+            // Others get their turn, however little comes out of a chunk.
+            tokio::task::yield_now().await;
+            if so_far > MOST_FOR_NOTHING {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it unpacks to nothing"));
+            }
+            chunk.map_err(io::Error::other)
+        }
+    });
+    let packed = StreamReader::new(Box::pin(packed));
     // Long files come as several members one behind the other; the last one ends the body.
     macro_rules! all_members {
         ($decoder:expr) => {{
@@ -122,6 +141,7 @@ pub fn unpacked(body: Shared, coding: Option<Coding>) -> Bodily {
         Coding::Bzip2 => all_members!(BzDecoder::new(packed)),
     };
     Box::pin(ReaderStream::with_capacity(plain, 64 * 1024).map(move |chunk| {
+        for_nothing.store(0, Ordering::Relaxed);
         chunk.map_err(|error| match error.downcast::<Error>() {
             Ok(error) => error,
             Err(error) => Error::invalid("", format!("the body cannot be unpacked as {coding:?}: {error}")),

@@ -1,9 +1,9 @@
 //! Statements of the push: uploads, their parts, NAR files put by name, and the one transaction that publishes a path.
 
 use super::*;
-use nix_compat::debug_info::DebugId;
+use nix_compat::{debug_info::DebugId, store_path::StorePath};
 use sqlx::{AssertSqlSafe, FromRow};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 statements! {
     INSERT_UPLOAD = "INSERT INTO upload (public_id, cache_id, compression, pushed_by, state, created_at, touched_at) \
@@ -28,7 +28,8 @@ statements! {
     INSERT_DEBUG_ID = "INSERT INTO debug_info (build_id, nar_id) VALUES ($1, $2) ON CONFLICT (build_id, nar_id) DO NOTHING";
     INSERT_PATH = "INSERT INTO store_path (cache_id, hash, name, nar_id, nar_size, file_size, refs, deriver, ca, signatures, \
         pushed_at, pushed_by, is_visible) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
-    INSERT_AWAITED = "INSERT INTO awaited_reference (cache_id, hash, path_id) VALUES ($1, $2, $3)";
+    INSERT_AWAITED = "INSERT INTO awaited_reference (cache_id, hash, path_id) VALUES ($1, $2, $3) \
+        ON CONFLICT (cache_id, hash, path_id) DO NOTHING";
     TAKE_AWAITED = "DELETE FROM awaited_reference WHERE cache_id = $1 AND hash = $2 RETURNING path_id";
     COUNT_AWAITED = "SELECT COUNT(*) FROM awaited_reference WHERE path_id = $1";
     SHOW_PATH = "UPDATE store_path SET is_visible = $2 WHERE id = $1 RETURNING hash";
@@ -108,8 +109,8 @@ pub(crate) struct Commit<'a> {
     pub debug_ids: &'a [DebugId],
     /// Base names with a blank between them.
     pub refs: &'a str,
-    /// The hash parts of the references other than the path itself.
-    pub awaits: &'a [String],
+    /// The references that must be here first.
+    pub awaits: &'a [StorePath],
     pub deriver: Option<&'a str>,
     pub ca: Option<&'a str>,
     /// One name:base64 a line.
@@ -126,7 +127,7 @@ pub(crate) enum Committed {
     New { visible: Vec<String>, file_size: i64 },
     /// The cache has this path; the first one stays. Signatures were merged where the NAR and references are the same.
     Existing,
-    /// Nothing was stored, because these references are not in the cache.
+    /// Nothing was stored, because these references, by base name, are not in the cache.
     Missing(Vec<String>),
 }
 
@@ -285,23 +286,24 @@ impl Db {
                 }
                 Committed::Existing
             } else {
-                let mut missing: BTreeSet<&str> = commit.awaits.iter().map(String::as_str).collect();
+                let mut missing: BTreeMap<String, String> =
+                    commit.awaits.iter().map(|path| (path.to_string(), path.hash().to_string())).collect();
                 for chunk in commit.awaits.chunks(CHUNK) {
                     let sql = format!(
-                        "SELECT hash FROM store_path WHERE cache_id = $1 AND is_visible AND hash IN ({})",
+                        "SELECT hash, name FROM store_path WHERE cache_id = $1 AND is_visible AND hash IN ({})",
                         placeholders(2, chunk.len())
                     );
-                    let mut query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(commit.cache_id);
-                    for hash in chunk {
-                        query = query.bind(hash);
+                    let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(commit.cache_id);
+                    for path in chunk {
+                        query = query.bind(path.hash().to_string());
                     }
-                    let found: Vec<String> = query.fetch_all(&mut *tx).await?;
-                    for hash in found {
-                        missing.remove(hash.as_str());
+                    let found: Vec<(String, String)> = query.fetch_all(&mut *tx).await?;
+                    for (hash, name) in found {
+                        missing.remove(&format!("{hash}-{name}"));
                     }
                 }
                 if !missing.is_empty() && !commit.hold {
-                    return Ok(Committed::Missing(missing.into_iter().map(str::to_owned).collect()));
+                    return Ok(Committed::Missing(missing.into_keys().collect()));
                 }
 
                 let shared: Option<NarRow> =
@@ -361,7 +363,7 @@ impl Db {
                     .bind(missing.is_empty())
                     .fetch_one(&mut *tx)
                     .await?;
-                for hash in &missing {
+                for hash in missing.values() {
                     sqlx::query(INSERT_AWAITED)
                         .bind(commit.cache_id)
                         .bind(hash)

@@ -82,9 +82,8 @@ impl Claim {
     }
 
     /// The references that must be in the cache: all but the path itself.
-    fn awaits(&self) -> Vec<String> {
-        let others = self.references.iter().filter(|reference| **reference != self.store_path);
-        others.map(|reference| reference.hash().to_string()).collect()
+    fn awaits(&self) -> Vec<StorePath> {
+        self.references.iter().filter(|reference| **reference != self.store_path).cloned().collect()
     }
 
     fn refs(&self) -> String {
@@ -222,10 +221,8 @@ impl Pushes<'_> {
                 Ok(Published::Existing)
             }
             Committed::Missing(missing) => {
-                let named: BTreeSet<String> = missing.into_iter().collect();
-                let missing = claim.references.iter().filter(|path| named.contains(&StorePath::hash(path).to_string()));
-                let missing = missing.take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let more = if named.len() > 5 { format!(" and {} more", named.len() - 5) } else { String::new() };
+                let more = if missing.len() > 5 { format!(" and {} more", missing.len() - 5) } else { String::new() };
+                let missing = missing.into_iter().take(5).collect::<Vec<_>>().join(", ");
                 Err(self.refused(format!(
                     "{store_path} refers to {missing}{more}, not in cache \"{}\"; push it first (a client that believes it is here asks again with --refresh)",
                     cache.name
@@ -236,17 +233,18 @@ impl Pushes<'_> {
 
     /// The references that must be in the cache before the path is shown: none where the cache is lenient or its clients
     /// leave out what other caches have; otherwise those that no upstream has.
-    async fn awaits(&self, cache: &Cache, claim: &Claim) -> Result<Vec<String>> {
+    async fn awaits(&self, cache: &Cache, claim: &Claim) -> Result<Vec<StorePath>> {
         let core = self.0;
         if cache.is_lenient || !cache.client_filter_keys.is_empty() {
             return Ok(Vec::new());
         }
         let mut awaits = claim.awaits();
         if !cache.upstreams.is_empty() && !awaits.is_empty() {
-            let here = core.db.paths_present(cache.id, &awaits, true).await?;
-            let asked = claim.references.iter().map(StorePath::hash).filter(|hash| !here.contains(&hash.to_string()));
+            let hashes: Vec<String> = awaits.iter().map(|path| path.hash().to_string()).collect();
+            let here = core.db.paths_present(cache.id, &hashes, true).await?;
+            let asked = awaits.iter().map(StorePath::hash).filter(|hash| !here.contains(&hash.to_string()));
             let elsewhere = core.upstream().present(cache, asked.collect()).await;
-            awaits.retain(|hash| !StorePathHash::parse(hash).is_ok_and(|hash| elsewhere.contains(&hash)));
+            awaits.retain(|path| !elsewhere.contains(&path.hash()));
         }
         Ok(awaits)
     }

@@ -112,6 +112,8 @@ impl Pushes<'_> {
             return Err(Error::Forbidden("this upload URL was not made by this server".to_owned()));
         }
         let upload = core.db.upload_find(&id.to_string()).await?.filter(|upload| upload.state == "open");
+        // The cache may be gone since the URL was made.
+        let upload = upload.filter(|upload| core.directory.get_by_id(upload.cache_id).is_some());
         let upload = upload.ok_or_else(|| no_upload(id))?;
         let part = core.blob.part_receive::<_, Md5>(&upload.public_id, body, core.limits.part_bytes).await?;
         let scratch = Scratch::new(part.path.clone());

@@ -10,8 +10,9 @@ use nix_compat::nixhash::Sha256;
 use sha2::Digest;
 use std::{
     collections::VecDeque,
+    fmt::Display,
     fs::File,
-    io::{self, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +35,7 @@ impl Pushes<'_> {
 }
 
 fn verify(claim: &Claim, parts: Vec<PathBuf>, assembled: Option<&Path>) -> Result<Found, Refusal> {
+    check_padding(claim, &parts)?;
     let copy = match assembled {
         Some(path) => Some((File::create(path).map_err(Refusal::Storage)?, Scratch::new(path.to_owned()))),
         None => None,
@@ -60,11 +62,6 @@ fn verify(claim: &Claim, parts: Vec<PathBuf>, assembled: Option<&Path>) -> Resul
         return Err(Refusal::Claim(format!("file hash of {path} is {file_hash}, not {claimed} as announced")));
     }
     let contents = inspected?;
-    // Files are shared with whoever pushes the same NAR: one that is mostly padding would be everybody's burden.
-    if file_size > claim.nar_size + claim.nar_size / 8 + LARGEST_SURPLUS {
-        let nar_size = claim.nar_size;
-        return Err(Refusal::Claim(format!("file of {path} is padded: {file_size} bytes for a NAR of {nar_size}")));
-    }
     if let Some(scratch) = scratch {
         scratch.keep();
     }
@@ -72,22 +69,41 @@ fn verify(claim: &Claim, parts: Vec<PathBuf>, assembled: Option<&Path>) -> Resul
     Ok(Found { file: Some(file), contents })
 }
 
+/// Files are shared with whoever pushes the same NAR: one that is mostly padding would be everybody's burden. Known before a byte is
+/// unpacked.
+fn check_padding(claim: &Claim, parts: &[PathBuf]) -> Result<(), Refusal> {
+    let mut file_size = 0;
+    for part in parts {
+        file_size += part.metadata().map_err(Refusal::Storage)?.len();
+    }
+    let Claim { store_path: path, nar_size, .. } = claim;
+    if file_size > nar_size.saturating_add(nar_size / 8).saturating_add(LARGEST_SURPLUS) {
+        return Err(Refusal::Claim(format!("file of {path} is padded: {file_size} bytes for a NAR of {nar_size}")));
+    }
+    Ok(())
+}
+
 fn inspect(claim: &Claim, source: &mut BufReader<Parts>) -> Result<Contents, Refusal> {
     let mut proof = Proof::new(claim.clone());
-    let mut decoder = codec::decoder(claim.compression, source).ok_or_else(|| {
-        Refusal::Claim(format!("compression {} is not taken here; use zstd, xz or none", claim.compression))
-    })?;
+    let Claim { store_path, compression, .. } = claim;
+    let unpackable =
+        |why: &dyn Display| Refusal::Claim(format!("file of {store_path} cannot be unpacked as {compression}: {why}"));
+    let mut decoder = codec::decoder(*compression, &mut *source)
+        .ok_or_else(|| Refusal::Claim(format!("compression {compression} is not taken here; use zstd, xz or none")))?;
     let mut buffer = vec![0; READ_SIZE];
     loop {
-        let read = decoder.read(&mut buffer).map_err(|error| {
-            let Claim { store_path, compression, .. } = claim;
-            Refusal::Claim(format!("file of {store_path} cannot be unpacked as {compression}: {error}"))
-        })?;
+        let read = decoder.read(&mut buffer).map_err(|error| unpackable(&error))?;
         if read == 0 {
-            return proof.finish();
+            break;
         }
         proof.feed(&buffer[..read])?;
     }
+    drop(decoder);
+    // A codec of one member stops at its end, whatever stands behind it.
+    if !source.fill_buf().map_err(Refusal::Storage)?.is_empty() {
+        return Err(unpackable(&"more stands behind its end"));
+    }
+    proof.finish()
 }
 
 /// The files of an upload as one stream, hashed and perhaps copied as they are read.

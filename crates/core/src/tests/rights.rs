@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::{Client, Error, setup::SetupFinish};
-use iglu_api::{path::PathQuery, token::TokenCreate};
+use iglu_api::{
+    cache::CacheChange,
+    path::PathQuery,
+    pin::{Keep, PinCreate},
+    token::TokenCreate,
+};
 
 /// What a caller heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,14 @@ async fn every_method_as_every_caller() {
                 ("push.abort", [Who, No, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
                 ("token.create push", [Who, Who, Who, Who, Who, Who, Yes, Yes, Yes]),
                 ("token.create admin", [Who, Who, Who, Who, Who, Who, No, Yes, Yes]),
+                ("cache.change", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("key.list", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
+                ("key.add", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("key.import", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("key.retire", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("key.register", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("pin.create", [Who, No, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
+                ("pin.list", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
             ],
         ),
         (
@@ -60,6 +73,14 @@ async fn every_method_as_every_caller() {
                 ("push.abort", [Who, No, Yes, Yes, No, Yes, Yes, Yes, Yes]),
                 ("token.create push", [Who, Who, Who, Who, Who, Who, Yes, Yes, Yes]),
                 ("token.create admin", [Who, Who, Who, Who, Who, Who, No, Yes, Yes]),
+                ("cache.change", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("key.list", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
+                ("key.add", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("key.import", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("key.retire", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("key.register", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("pin.create", [Who, No, Yes, Yes, No, Yes, Yes, Yes, Yes]),
+                ("pin.list", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
             ],
         ),
     ] {
@@ -82,6 +103,12 @@ async fn every_method_as_every_caller() {
                 scope,
                 expires_at: None,
             };
+            let pin = PinCreate {
+                name: "p".to_owned(),
+                store_path: "/nix/store".to_owned(),
+                artifacts: Vec::new(),
+                keep: Keep::Forever,
+            };
             let push = core.push();
             let md5 = STANDARD.encode([0; 16]);
             let answers = [
@@ -94,12 +121,32 @@ async fn every_method_as_every_caller() {
                 // The fixed persons of this test have no account to own a token: only the refusal is looked at.
                 heard(core.token().create(caller, &make(Permission::Push)).await),
                 heard(core.token().create(caller, &make(Permission::Admin)).await),
+                heard(core.cache().change(caller, name, &CacheChange::default()).await),
+                heard(core.key().list(caller, name).await),
+                heard(core.key().add(caller, name).await),
+                heard(core.key().import(caller, name, "no key").await),
+                heard(core.key().retire(caller, name, "no key").await),
+                heard(core.key().register(caller, name, "no key").await),
+                heard(core.pin().create(caller, name, &pin).await),
+                heard(core.pin().list(caller, name).await),
             ];
             for (answer, (method, row)) in answers.into_iter().zip(expected) {
                 assert_eq!(answer, row[column], "{method} on {name} by {}", caller.label());
             }
         }
     }
+
+    // Removing is last: what may be removed is gone.
+    for (caller, expected) in [
+        (Caller::ANONYMOUS, Who),
+        (token(2, id("other"), Permission::Push), No),
+        (token(3, id("private"), Permission::Admin), Who),
+        (person("member", false), No),
+        (person("admin", true), Yes),
+    ] {
+        assert_eq!(heard(core.cache().remove(&caller, "other").await), expected, "{}", caller.label());
+    }
+    assert!(core.cache_remembered("other").is_none());
 
     let account = core.account();
     let everywhere = TokenCreate { name: "t".to_owned(), cache: None, scope: Permission::Pull, expires_at: None };

@@ -5,10 +5,12 @@ use crate::{Discretion, Error, push::NarFileName, reconcile::Reconciler, setup::
 use iglu_api::{
     Timestamp,
     event::LiveEvent,
+    key::KeyState,
     path::{PathQuery, PathSort},
+    pin::{Keep, PinCreate},
     token::TokenCreate,
 };
-use nix_compat::narinfo::NarInfo;
+use nix_compat::{narinfo::NarInfo, realisation::RealisationKey};
 
 /// Runs a story on both engines.
 macro_rules! on_both {
@@ -40,6 +42,11 @@ on_both! {
     the_sweep_leaves_what_is_needed
     another_process_is_noticed
     reads_are_counted_and_written_later
+    keys_rotate
+    clients_stream_nars
+    what_stands_beside_paths_is_kept
+    pins_have_revisions
+    a_cache_is_removed_with_what_only_it_had
 }
 
 async fn narinfo(core: &Core, cache: &str, path: &StorePath) -> Option<NarInfo> {
@@ -424,4 +431,155 @@ async fn reads_are_counted_and_written_later(home: Home) {
     assert!(last_pulled().await.is_some());
     home.clock.advance(31 * Timestamp::DAY);
     assert_eq!(traffic().await.narinfo_hits, 0, "older than 30 days");
+}
+
+async fn keys_rotate(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    let old = thing("old", &[]);
+    push(core, &Caller::Operator, "main", &old).await.unwrap();
+    let signers = async |path: &StorePath| {
+        let narinfo = narinfo(core, "main", path).await.unwrap();
+        narinfo.signatures.into_iter().map(|signature| signature.key_name).collect::<Vec<_>>()
+    };
+    let (first, second) = ("main.127.0.0.1-1", "main.127.0.0.1-2");
+    assert_eq!(signers(&old.claim.store_path).await, [first]);
+    core.key().add(&Caller::Operator, "main").await.unwrap();
+    assert!(core.key().retire(&Caller::Operator, "main", first).await.is_err(), "nothing is signed by the other yet");
+
+    Reconciler::Resign.tick(core).await.unwrap();
+    assert_eq!(signers(&old.claim.store_path).await, [first, second]);
+    let states = async || {
+        let keys = core.key().list(&Caller::Operator, "main").await.unwrap();
+        keys.into_iter().map(|key| key.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states().await, [KeyState::Active, KeyState::Signing { paths_left: 0 }]);
+    // Others may have signed with the first alone for a moment: the end is noted a little later.
+    home.clock.advance(11 * Timestamp::SECOND);
+    Reconciler::Resign.tick(core).await.unwrap();
+    assert_eq!(states().await, [KeyState::Active, KeyState::Active]);
+    core.key().retire(&Caller::Operator, "main", first).await.unwrap();
+    let new = thing("new", &[]);
+    push(core, &Caller::Operator, "main", &new).await.unwrap();
+    assert_eq!(signers(&new.claim.store_path).await, [second]);
+    assert_eq!(signers(&old.claim.store_path).await, [first, second]);
+    assert!(core.key().retire(&Caller::Operator, "main", second).await.is_err(), "the last one stays");
+}
+
+async fn clients_stream_nars(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    let cache = core.cache_remembered("main").unwrap();
+    let stream = async |thing: &Thing, nar: &[u8]| {
+        let claim = Claim { file_hash: None, file_size: None, ..thing.claim.clone() };
+        core.push().nar_stream(&Caller::Operator, &cache, claim, body(nar)).await
+    };
+    let whole = thing("whole", &[]);
+    for (nar, why) in [
+        (&whole.nar[..whole.nar.len() - 8], "cut short"),
+        (&[&whole.nar[..], &[0; 8]].concat()[..], "too long"),
+        (&thing("other", &[]).nar[..], "another"),
+    ] {
+        assert!(matches!(stream(&whole, nar).await, Err(Error::Invalid { .. })), "{why}");
+    }
+    assert_eq!((home.stored_files(), home.staged_files()), (0, 0));
+    let streamed = stream(&whole, &whole.nar).await.unwrap();
+    assert_eq!((streamed.published, streamed.is_deduplicated), (Published::New { visible: true }, false));
+    assert!(narinfo(core, "main", &whole.claim.store_path).await.unwrap().file_size.is_some());
+    let again = stream(&whole, &whole.nar).await.unwrap();
+    assert_eq!((again.published, again.is_deduplicated, again.file_size), (Published::Existing, true, None));
+    assert_eq!((home.stored_files(), home.staged_files()), (1, 0));
+
+    // What refers to a path that is still to come waits for it.
+    let referrer = thing("referrer", &["late"]);
+    assert_eq!(stream(&referrer, &referrer.nar).await.unwrap().published, Published::New { visible: false });
+    assert!(narinfo(core, "main", &referrer.claim.store_path).await.is_none());
+    let late = thing("late", &[]);
+    stream(&late, &late.nar).await.unwrap();
+    assert!(narinfo(core, "main", &referrer.claim.store_path).await.is_some());
+}
+
+async fn what_stands_beside_paths_is_kept(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    let cache = core.cache_remembered("main").unwrap();
+    let drv = path_named("hello.drv");
+    core.build_log().put(&Caller::Operator, &cache, &drv, body(b"first")).await.unwrap();
+    core.build_log().put(&Caller::Operator, &cache, &drv, body(b"second log")).await.unwrap();
+    let log = core.build_log().get(&cache, &drv).await.unwrap().unwrap();
+    assert_eq!(log.size, 10);
+    let text: Vec<_> = futures_util::StreamExt::collect(log.plain().await.unwrap()).await;
+    assert_eq!(text.into_iter().map(|bytes| bytes.unwrap()).collect::<Vec<_>>().concat(), b"second log");
+    assert!(core.build_log().put(&Caller::Operator, &cache, &path_named("hello"), body(b"")).await.is_err());
+    home.clock.advance(2 * Timestamp::DAY);
+    Reconciler::Sweep.tick(core).await.unwrap();
+    assert!(core.build_log().get(&cache, &drv).await.unwrap().is_some(), "the sweep leaves the newest");
+    assert_eq!(files_below(&home.folder.path().join("storage/log")), 1);
+
+    let output = thing("output", &[]);
+    let key = RealisationKey::parse_build_trace(&format!("{drv}/out.doi")).unwrap();
+    let json = format!(r#"{{"outPath":"{}","signatures":[]}}"#, output.claim.store_path);
+    let put = core.realisation().put(&Caller::Operator, &cache, &key, json.as_bytes()).await;
+    assert!(matches!(put, Err(Error::Invalid { .. })), "its path is not here");
+    push(core, &Caller::Operator, "main", &output).await.unwrap();
+    core.realisation().put(&Caller::Operator, &cache, &key, json.as_bytes()).await.unwrap();
+    assert!(core.realisation().get(&cache, &key).await.unwrap().unwrap().contains("output"));
+}
+
+async fn pins_have_revisions(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    let path = thing("release", &[]);
+    push(core, &Caller::Operator, "main", &path).await.unwrap();
+    let pin = async |keep| {
+        home.clock.advance(1000);
+        let create = PinCreate {
+            name: "stable".to_owned(),
+            store_path: path.claim.store_path.to_absolute(),
+            artifacts: vec!["bin/app".to_owned()],
+            keep,
+        };
+        core.pin().create(&Caller::Operator, "main", &create).await
+    };
+    let revisions = async || {
+        let pins = core.pin().list(&Caller::ANONYMOUS, "main").await.unwrap();
+        pins.iter().flat_map(|pin| pin.revisions.iter().map(|revision| revision.number)).collect::<Vec<_>>()
+    };
+    pin(Keep::Forever).await.unwrap();
+    pin(Keep::Forever).await.unwrap();
+    assert_eq!(revisions().await, [2, 1]);
+    pin(Keep::Revisions(2)).await.unwrap();
+    assert_eq!(revisions().await, [3, 2]);
+    pin(Keep::Days(1)).await.unwrap();
+    assert_eq!(revisions().await, [4, 3, 2]);
+    home.clock.advance(Timestamp::DAY);
+    assert_eq!(revisions().await, [3, 2], "a day is over");
+    Reconciler::Sweep.tick(core).await.unwrap();
+    pin(Keep::Forever).await.unwrap();
+    assert_eq!(revisions().await[0], 4, "numbers go on from what is kept");
+    for keep in [Keep::Days(0), Keep::Revisions(0)] {
+        assert!(pin(keep).await.is_err());
+    }
+}
+
+async fn a_cache_is_removed_with_what_only_it_had(home: Home) {
+    let core = &home.core;
+    home.cache("gone", Visibility::Public).await;
+    home.cache("stays", Visibility::Public).await;
+    let (own, shared) = (thing("own", &[]), thing("shared", &[]));
+    push(core, &Caller::Operator, "gone", &own).await.unwrap();
+    push(core, &Caller::Operator, "gone", &shared).await.unwrap();
+    push(core, &Caller::Operator, "stays", &shared).await.unwrap();
+    core.cache().remove(&Caller::Operator, "gone").await.unwrap();
+    assert!(core.cache().get(&Caller::Operator, "gone").await.is_err());
+    assert_eq!(core.cache().list(&Caller::Operator).await.unwrap().len(), 1);
+    // The name is free at once, for a cache that has nothing of the old one.
+    home.cache("gone", Visibility::Public).await;
+    assert!(narinfo(core, "gone", &own.claim.store_path).await.is_none());
+
+    home.clock.advance(3 * Timestamp::DAY);
+    Reconciler::Removal.tick(core).await.unwrap();
+    Reconciler::Sweep.tick(core).await.unwrap();
+    assert_eq!(home.stored_files(), 1);
+    assert!(narinfo(core, "stays", &shared.claim.store_path).await.is_some());
 }

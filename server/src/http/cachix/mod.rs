@@ -34,6 +34,9 @@ pub fn router(core: Core) -> Router {
         .route("/api/v1/cache/{cache}/multipart-nar/{id}/abort", post(upload::abort))
         .route("/api/v1/cache/{cache}/nar", post(legacy::nar_post))
         .route("/api/v1/cache/{cache}/{narinfo}", post(legacy::narinfo_post).fallback(unknown))
+        // Where agents of deployments knock.
+        .route("/ws", any(unknown))
+        .route("/ws-deployment", any(unknown))
         .route("/api/{*unknown}", any(unknown))
         .method_not_allowed_fallback(other_method)
         .with_state(core)

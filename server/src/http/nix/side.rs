@@ -52,7 +52,7 @@ pub async fn log(core: &Core, cache: &Cache, drv: &StorePath, request: &Parts) -
         *response.body_mut() = if as_stored {
             Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(log.file), 128 * 1024))
         } else {
-            Body::from_stream(log.plain()?)
+            Body::from_stream(log.plain().await?)
         };
     }
     Ok(response)
@@ -92,7 +92,7 @@ pub async fn member(
     headers.insert(header::CACHE_CONTROL, immutable(cache));
     headers.insert(header::CONTENT_LENGTH, member.size.into());
     if request.method == Method::GET {
-        *response.body_mut() = Body::from_stream(member.bytes()?);
+        *response.body_mut() = Body::from_stream(member.bytes().await?);
     }
     Ok(response)
 }
