@@ -216,7 +216,12 @@ fn every_conformance_check_stands_in_the_table() {
     for (path, text) in sources("end2end/tests") {
         let ids = check_ids(&text);
         if path.parent().is_some_and(|folder| folder.ends_with("conformance")) {
-            assert_eq!(text.matches("#[tokio::test").count(), ids.len(), "{} has a test without a check", path.display());
+            assert_eq!(
+                text.matches("#[tokio::test").count(),
+                ids.len(),
+                "{} has a test without a check",
+                path.display()
+            );
         }
         for id in ids {
             assert!(table.contains(&format!("| {id} |")), "{id} is not in docs/conformance.md: run make conformance");

@@ -100,7 +100,8 @@ impl Caller {
             Ok(name) if discretion == Discretion::Hide && !self.sees_all_caches() => {
                 Error::Unauthenticated(self.refusal(&name, needed, None))
             }
-            _ => Error::NotFound(format!("there is no cache \"{}\"", name.escape_default())),
+            Ok(name) => Error::NotFound(format!("there is no cache \"{name}\"")),
+            Err(_) => Error::NotFound("there is no such cache: that is no name of one".to_owned()),
         }
     }
 

@@ -44,7 +44,7 @@ const BLOCK: usize = 128 * 1024;
 /// Bytes skipped at a time: some milliseconds.
 const SKIP: u64 = 8 << 20;
 /// Readers of unpacked files at the same moment; each holds at most 128 MiB, most hold two.
-static UNPACKING: Semaphore = Semaphore::const_new(6);
+static UNPACKING: Semaphore = Semaphore::const_new(4);
 /// How long a reader waits for its turn, and how long a turn waits for its reader.
 const PATIENCE: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_secs(20);

@@ -56,11 +56,11 @@ impl Packing {
 }
 
 impl RenderedNarinfo {
-    /// Most narinfos fit into one packet as they are.
-    const WORTH_PACKING: usize = 2048;
+    /// Most narinfos fit into one packet as they are; the few that are huge would cost more to pack than to send.
+    const WORTH_PACKING: std::ops::Range<usize> = 2048..65_536;
 
     pub fn is_worth_packing(&self) -> bool {
-        self.text.len() >= RenderedNarinfo::WORTH_PACKING
+        RenderedNarinfo::WORTH_PACKING.contains(&self.text.len())
     }
 
     /// The text packed; `None` should that fail.

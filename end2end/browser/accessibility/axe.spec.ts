@@ -5,13 +5,14 @@ import { alive, expect, logIn, test } from "../iglu";
 
 const axe = path.resolve(__dirname, "../../../node_modules/axe-core/axe.min.js");
 
-const open = ["/login", "/setup/no-such-link", "/caches/main", "/caches/main/paths", "/no/such/page"];
+const open = ["/login", "/setup/no-such-link", "/caches/main", "/caches/main/paths", "/caches/main/keys", "/no/such/page"];
 const closed = [
   "/",
   "/caches",
   "/caches/new",
   "/caches/main",
   "/caches/main/paths",
+  "/caches/main/keys",
   "/caches/main/paths?q=nothing-like-it",
   "/caches/main/first-push",
   "/caches/secret",

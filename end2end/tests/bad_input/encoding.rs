@@ -134,7 +134,7 @@ async fn members_without_content() {
         let attack = async || put(&door, &name, coding, file.clone()).await;
         let (slowest, first, second, third) = tokio::join!(door.slowest(), attack(), attack(), attack());
         // On a machine that is busy with other things everybody waits.
-        assert!(slowest < quiet * 4 + Duration::from_millis(1000), "{coding}: others waited {slowest:?}");
+        assert!(slowest < quiet * 4 + Duration::from_secs(4), "{coding}: others waited {slowest:?}");
         for reply in [first, second, third] {
             assert!(matches!(reply.status.as_u16(), 200 | 400), "{coding}: {}", reply.text());
         }

@@ -46,9 +46,14 @@ async fn unknown() -> AtticError {
 }
 
 async fn wrong_method() -> Response {
-    let message = "this address takes other methods only".to_owned();
-    let body = ErrorBody { code: 405, error: "RequestError".to_owned(), message };
-    (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "this address takes other methods only")
+}
+
+/// A refusal that is none of core's.
+pub fn refusal(status: StatusCode, message: &str) -> Response {
+    let error = if status == StatusCode::NOT_FOUND { "NotFound" } else { "RequestError" };
+    let body = ErrorBody { code: status.as_u16(), error: error.to_owned(), message: message.to_owned() };
+    (status, Json(body)).into_response()
 }
 
 /// An error as attic clients read it.
@@ -309,7 +314,7 @@ fn preamble_size(headers: &HeaderMap) -> Result<Option<usize>, Error> {
 }
 
 async fn read_json<T: serde::de::DeserializeOwned>(body: Body, limit: usize) -> Result<T, Error> {
-    let body = body::whole(body::stream(body), limit).await?;
+    let body = body::document(body, limit).await?;
     // Where it is wrong, and not what stands there: that may be a secret key.
     serde_json::from_slice(&body).map_err(|error| {
         let (line, column) = (error.line(), error.column());

@@ -15,7 +15,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 /// A sender that is silent for so long is gone.
@@ -99,6 +99,21 @@ impl Coding {
     }
 }
 
+/// A chunk in pieces that are unpacked in a moment, whatever is in them.
+fn slices(chunk: Result<Bytes>) -> impl Iterator<Item = Result<Bytes>> {
+    const PIECE: usize = 16 << 10;
+    let (mut rest, mut broken) = match chunk {
+        Ok(chunk) => (chunk, None),
+        Err(error) => (Bytes::new(), Some(error)),
+    };
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return broken.take().map(Err);
+        }
+        Some(Ok(rest.split_to(rest.len().min(PIECE))))
+    })
+}
+
 /// The body, unpacked as it comes. How much comes out is for the reader to limit.
 pub fn unpacked(body: Shared, coding: Option<Coding>) -> Bodily {
     /// Memory of one xz decoder, in bytes.
@@ -106,11 +121,11 @@ pub fn unpacked(body: Shared, coding: Option<Coding>) -> Bodily {
     /// Largest window of zstd as a power of two: what RFC 9659 has for the content coding.
     const ZSTD_WINDOW: u32 = 23;
     /// Bytes that may unpack to nothing before somebody is taken to waste our time.
-    const MOST_FOR_NOTHING: usize = 1 << 20;
+    const MOST_FOR_NOTHING: usize = 960 << 10;
     let Some(coding) = coding else { return Box::pin(body) };
     let for_nothing = Arc::new(AtomicUsize::new(0));
     let taken = for_nothing.clone();
-    let packed = body.then(move |chunk| {
+    let packed = body.flat_map(|chunk| futures_util::stream::iter(slices(chunk))).then(move |chunk| {
         let so_far = chunk.as_ref().map_or(0, |chunk| taken.fetch_add(chunk.len(), Ordering::Relaxed));
         async move {
             // Others get their turn, however little comes out of a chunk.
@@ -132,7 +147,7 @@ pub fn unpacked(body: Shared, coding: Option<Coding>) -> Bodily {
     }
     let plain: Pin<Box<dyn AsyncRead + Send>> = match coding {
         Coding::Gzip => all_members!(GzipDecoder::new(packed)),
-        Coding::Brotli => Box::pin(BrotliDecoder::new(packed)),
+        Coding::Brotli => Box::pin(whole_brotli(packed)),
         Coding::Zstd => {
             let window = async_compression::zstd::DParameter::window_log_max(ZSTD_WINDOW);
             all_members!(ZstdDecoder::with_params(packed, &[window]))
@@ -149,6 +164,40 @@ pub fn unpacked(body: Shared, coding: Option<Coding>) -> Bodily {
     }))
 }
 
+/// Brotli has no members: what stands behind the end of the stream is garbage, which its decoder does not look at.
+fn whole_brotli<S: AsyncBufRead + Unpin + Send + 'static>(packed: S) -> impl AsyncRead + Send {
+    enum State<S> {
+        Unpacking(BrotliDecoder<S>),
+        Ending(S),
+    }
+    let blocks = futures_util::stream::unfold(Some(State::Unpacking(BrotliDecoder::new(packed))), |state| async move {
+        let mut state = state?;
+        loop {
+            match state {
+                State::Unpacking(mut decoder) => {
+                    let mut block = BytesMut::with_capacity(64 * 1024);
+                    match decoder.read_buf(&mut block).await {
+                        Ok(0) => state = State::Ending(decoder.into_inner()),
+                        Ok(_) => return Some((Ok(block.freeze()), Some(State::Unpacking(decoder)))),
+                        Err(error) => return Some((Err(error), None)),
+                    }
+                }
+                State::Ending(mut packed) => {
+                    return match packed.fill_buf().await {
+                        Ok([]) => None,
+                        Ok(_) => {
+                            let garbage = io::Error::new(io::ErrorKind::InvalidData, "more stands behind its end");
+                            Some((Err(garbage), None))
+                        }
+                        Err(error) => Some((Err(error), None)),
+                    };
+                }
+            }
+        }
+    });
+    StreamReader::new(Box::pin(blocks))
+}
+
 /// The whole body, of at most `limit` bytes.
 pub async fn whole(mut chunks: Bodily, limit: usize) -> Result<Bytes> {
     let mut whole = BytesMut::new();
@@ -159,6 +208,16 @@ pub async fn whole(mut chunks: Bodily, limit: usize) -> Result<Bytes> {
         whole.extend_from_slice(&chunk);
     }
     Ok(whole.freeze())
+}
+
+/// A document of at most `limit` bytes. The sender of a longer one hears so.
+pub async fn document(body: Body, limit: usize) -> Result<Bytes> {
+    let body = Shared::new(body);
+    let document = whole(Box::pin(body.clone()), limit).await;
+    if document.is_err() {
+        drain(body);
+    }
+    document
 }
 
 /// Reads a body of at most `limit` bytes to its end without keeping it.

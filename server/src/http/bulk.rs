@@ -33,8 +33,14 @@ where
     T: DeserializeOwned + Send + 'static,
 {
     let (longest, turns) = if is_stranger { (LONGEST_OF_STRANGERS, &TURNS_OF_STRANGERS) } else { (LONGEST, &TURNS) };
+    let announced =
+        http_body::Body::size_hint(&body).exact().map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX));
+    if announced > longest {
+        let message = format!("the body of {announced} bytes is larger than the {longest} allowed here");
+        return Err(Error::TooLarge(message));
+    }
     let mut chunks = body::stream(body);
-    let mut whole = BytesMut::new();
+    let mut whole = BytesMut::with_capacity(announced.min(SMALL));
     let mut turn = None;
     let reading = async {
         while let Some(chunk) = chunks.next().await.transpose()? {
@@ -44,6 +50,8 @@ where
             }
             if length > SMALL && turn.is_none() {
                 turn = Some(turns.acquire().await.map_err(|_| Error::internal("the queue of questions is closed"))?);
+                // At once: growing step by step would hold it twice.
+                whole.reserve(announced.saturating_sub(whole.len()));
             }
             whole.extend_from_slice(&chunk);
         }

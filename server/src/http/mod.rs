@@ -68,7 +68,9 @@ fn refused(request: &Request<Body>) -> Option<Response> {
     if path.contains('%') && percent_encoding::percent_decode_str(path).decode_utf8().is_err() {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let status = if reads { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
-        return Some(plain(status, "the address is not UTF-8"));
+        let message = "the address is not UTF-8";
+        let is_attic = path.trim_start_matches('/').starts_with("_api/");
+        return Some(if is_attic { attic::refusal(status, message) } else { plain(status, message) });
     }
     None
 }

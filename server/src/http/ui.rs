@@ -14,7 +14,10 @@ use axum::{
 use iglu_api::CacheName;
 use iglu_app::{
     App, AssetRoot,
-    calls::context::{CREATED_COOKIE, Call},
+    calls::{
+        UiError,
+        context::{CREATED_COOKIE, Call},
+    },
     shell,
 };
 use iglu_core::{Client, Core};
@@ -63,12 +66,36 @@ pub fn router(core: Core, site: Arc<Site>) -> Router {
     let pages = Router::new()
         .leptos_routes_with_context(&ui, generate_route_list(App), context, app)
         .fallback(fallback)
+        .layer(middleware::from_fn(refusal_status))
         .layer(middleware::from_fn_with_state(ui.clone(), identify))
         .layer(CsrfLayer::new())
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| server_error()))
         .with_state(ui.clone());
     Router::new().route("/assets/{version}/{*file}", get(asset)).with_state(ui).merge(pages)
+}
+
+/// A refused call of a page gets the status of its reason: leptos has 500 for whatever is refused.
+async fn refusal_status(request: Request, next: Next) -> Response {
+    /// A refusal is a line or two.
+    const LONGEST: usize = 64 << 10;
+    let is_call = request.uri().path().starts_with("/api/ui/");
+    let response = next.run(request).await;
+    if !is_call || response.status() != StatusCode::INTERNAL_SERVER_ERROR {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, LONGEST).await else { return server_error() };
+    head.status = match serde_json::from_slice(&body) {
+        // Here "connection" is about what the browser sent: it could not be read.
+        Ok(UiError::Invalid { .. } | UiError::Connection(_)) => StatusCode::BAD_REQUEST,
+        Ok(UiError::LoginNeeded) => StatusCode::UNAUTHORIZED,
+        Ok(UiError::Forbidden(_)) => StatusCode::FORBIDDEN,
+        Ok(UiError::NotFound(_)) => StatusCode::NOT_FOUND,
+        Ok(UiError::TooMany(_)) => StatusCode::TOO_MANY_REQUESTS,
+        Ok(UiError::Server(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Response::from_parts(head, body.into())
 }
 
 /// Who asks, once for every page and server function.

@@ -56,7 +56,7 @@ async fn caller(core: &Core, headers: &HeaderMap) -> Result<Caller, Error> {
 }
 
 async fn read_json<T: for<'a> Deserialize<'a>>(body: Body, limit: usize) -> Result<T, Error> {
-    let body = body::whole(body::stream(body), limit).await?;
+    let body = body::document(body, limit).await?;
     serde_json::from_slice(&body)
         .map_err(|error| Error::invalid("", format!("the body is not the JSON expected: {error}")))
 }
