@@ -188,7 +188,7 @@ async fn packing_large_narinfos() {
         ask("gzip")
     );
     // On a machine that is busy with other things everybody waits.
-    assert!(slowest < quiet * 4 + Duration::from_millis(700), "others waited {slowest:?}");
+    assert!(slowest < quiet * 4 + Duration::from_secs(4), "others waited {slowest:?}");
     memory.must_be_flat(&door.server, "packing");
     door.is_calm("packing").await;
 }
