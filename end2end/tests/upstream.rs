@@ -69,6 +69,31 @@ async fn what_the_upstream_has_is_neither_asked_for_nor_waited_for() {
 }
 
 #[tokio::test]
+async fn what_waits_is_shown_once_an_upstream_is_named() {
+    let upstream = Server::start().await.unwrap();
+    upstream.cache("base", false).unwrap();
+    let libc = Object::synthetic("libc", 3_000, 1);
+    let theirs = upstream.cachix(Some(&upstream.token("base", Scope::Push).unwrap()));
+    theirs.push_one("base", &libc, &PushOptions::default()).await.unwrap();
+    let server = Server::start().await.unwrap();
+    server.cache("main", false).unwrap();
+    let token = server.token("main", Scope::Push).unwrap();
+    let app = Object::synthetic("app", 3_000, 2).referring_to(&libc.path);
+    server.cachix(Some(&token)).push_one("main", &app, &PushOptions::default()).await.unwrap();
+    let putter = server.putter("main", &token);
+    assert!(putter.narinfo(app.hash()).await.unwrap().is_none());
+
+    server.admin(&["cache", "set", "main", "--upstream", &format!("{}/base", upstream.url())], "").unwrap();
+    for tries in 0.. {
+        if putter.narinfo(app.hash()).await.unwrap().is_some() {
+            break;
+        }
+        assert!(tries < 300, "still waiting after 30 s");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
 async fn upstreams_of_wrong_form_are_refused() {
     let server = Server::start().await.unwrap();
     server.cache("main", false).unwrap();

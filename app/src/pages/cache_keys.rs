@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use iglu_api::{
-    cache::{CacheDetail, Permission},
+    cache::{CacheDetail, Permission, Signing},
     key::{KeyRow, KeyState},
 };
 use leptos::prelude::*;
@@ -115,7 +115,7 @@ fn Key(number: usize, key: KeyRow, cache: String, retirable: bool, actions: Acti
         KeyState::Active => (view! { <Badge tone=Tone::Done glyph=icon::CHECK word="signs" /> }.into_any(), None),
         KeyState::Signing { paths_left } => (
             view! { <Badge tone=Tone::Accent glyph=icon::CLOCK word="signing" /> }.into_any(),
-            Some(format!("{} left", counted(*paths_left, "older path", "older paths"))),
+            (*paths_left > 0).then(|| format!("{} left", counted(*paths_left, "older path", "older paths"))),
         ),
         KeyState::Retired { .. } => {
             (view! { <Badge tone=Tone::Plain glyph=icon::CROSSED word="retired" /> }.into_any(), None)
@@ -133,8 +133,8 @@ fn Key(number: usize, key: KeyRow, cache: String, retirable: bool, actions: Acti
     view! {
         <Row>
             <Cell class="wide">
-                <span class="flex items-start gap-1">
-                    <code class="min-w-0 flex-1 pt-1 text-xs break-all">{key.public_key.clone()}</code>
+                <span class="flex items-center gap-1">
+                    <code class="min-w-0 flex-1 text-xs break-all">{key.public_key.clone()}</code>
                     <Copy text=key.public_key what="public key" />
                 </span>
             </Cell>
@@ -175,13 +175,20 @@ fn Retirement(number: usize, name: String, cache: String, actions: Actions) -> i
 fn Forms(cache: CacheDetail, actions: Actions) -> impl IntoView {
     let [for_add, for_import, for_register] = [(); 3].map(|()| cache.summary.name.to_string());
     let Actions { add, import, register, .. } = actions;
+    let (fresh, about_fresh) = match cache.signing {
+        Signing::Server => (
+            "Rotate",
+            "A fresh key signs what comes from now on, and then by and by what is there. Hand it out, wait until nothing is left to sign, and retire the old one.",
+        ),
+        Signing::Client => (
+            "Let the server sign",
+            "With a key of its own the server signs whatever is pushed, and pushes need no signature any more.",
+        ),
+    };
     let (add_error, import_error, register_error) = (refusal(add), refusal(import), refusal(register));
     view! {
         <section class="grid items-start gap-4 lg:grid-cols-3" aria-label="Another key">
-            <Way
-                title="Rotate"
-                about="A fresh key signs what comes from now on, and then by and by what is there. Hand it out, wait until nothing is left to sign, and retire the old one."
-            >
+            <Way title=fresh about=about_fresh>
                 <ActionForm action=add attr:class="flex flex-col gap-4">
                     <Refusal error=add_error />
                     <input r#type="hidden" name="cache" value=for_add />

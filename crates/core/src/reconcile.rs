@@ -21,6 +21,8 @@ pub enum Reconciler {
     DirectoryRefresh,
     /// Signs what is older than a key.
     Resign,
+    /// Shows paths whose missing references an upstream has.
+    Held,
     /// Removes the rows of caches that are gone, and NARs that no path needs.
     Removal,
     /// Ends sessions, uploads and pins that are over, and removes files that nothing names.
@@ -28,10 +30,11 @@ pub enum Reconciler {
 }
 
 impl Reconciler {
-    pub const ALL: [Reconciler; 5] = [
+    pub const ALL: [Reconciler; 6] = [
         Reconciler::ActivityFlush,
         Reconciler::DirectoryRefresh,
         Reconciler::Resign,
+        Reconciler::Held,
         Reconciler::Removal,
         Reconciler::Sweep,
     ];
@@ -41,6 +44,7 @@ impl Reconciler {
             Reconciler::ActivityFlush => "activity_flush",
             Reconciler::DirectoryRefresh => "directory_refresh",
             Reconciler::Resign => "resign",
+            Reconciler::Held => "held",
             Reconciler::Removal => "removal",
             Reconciler::Sweep => "sweep",
         }
@@ -52,6 +56,7 @@ impl Reconciler {
             Reconciler::ActivityFlush => Duration::from_secs(30),
             Reconciler::DirectoryRefresh => Duration::from_secs(1),
             Reconciler::Resign => Duration::from_secs(2),
+            Reconciler::Held => Duration::from_secs(10),
             Reconciler::Removal => Duration::from_secs(60),
             Reconciler::Sweep => Duration::from_secs(3600),
         }
@@ -66,6 +71,7 @@ impl Reconciler {
                 while crate::key::resign_some(core).await? {}
                 Ok(())
             }
+            Reconciler::Held => core.push().release_held().await,
             Reconciler::Removal => removal(core).await,
             Reconciler::Sweep => sweep(core).await,
         }

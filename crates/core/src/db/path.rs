@@ -39,9 +39,10 @@ statements! {
         ORDER BY file_size DESC, id DESC LIMIT $2 OFFSET $3";
 }
 
-/// Hashes looked up in one statement: for `watch-store`, which asks about a few, and for whole closures.
-const MISSING_FEW: usize = 64;
-const MISSING_CHUNK: usize = 4096;
+/// Hashes looked up in one statement: for `watch-store`, which asks about a few, and for whole closures. Binding to SQLite looks at
+/// all names of parameters for each of them, so that its cost grows with the square: 4096 took five times as long as 256.
+const MISSING_FEW: usize = 32;
+const MISSING_CHUNK: usize = 256;
 static FIND_FEW_MISSING: LazyLock<String> = LazyLock::new(|| find_missing(MISSING_FEW));
 static FIND_MISSING: LazyLock<String> = LazyLock::new(|| find_missing(MISSING_CHUNK));
 
@@ -146,27 +147,38 @@ impl Db {
     }
 
     /// Which of `hashes` are not in the cache, neither visible nor held. The engine gives the missing ones of a chunk as one text:
-    /// a row for each would cost more than finding it.
+    /// a row for each would cost more than finding it. Two chunks are looked up at a time.
     pub async fn paths_missing(&self, cache_id: i64, hashes: &[StorePathHash]) -> Result<Vec<StorePathHash>> {
-        let mut missing = Vec::new();
-        for chunk in hashes.chunks(MISSING_CHUNK) {
-            // Of two lengths only, so that the statement is prepared once; a hash that comes twice is looked up twice.
-            let asked = if chunk.len() <= MISSING_FEW { MISSING_FEW } else { MISSING_CHUNK };
-            let padding = std::iter::repeat_n(chunk.last(), asked - chunk.len()).flatten();
-            let sql = if asked == MISSING_FEW { &*FIND_FEW_MISSING } else { &*FIND_MISSING };
-            let found: Option<String> = read!(self, |pool| {
-                let mut query = sqlx::query_scalar(AssertSqlSafe(sql.as_str())).bind(cache_id);
-                for hash in chunk.iter().chain(padding) {
-                    query = query.bind(hash.to_string());
-                }
-                query.fetch_one(pool).await?
-            });
-            let found = found.unwrap_or_default();
-            missing.extend(found.split(' ').filter_map(|hash| StorePathHash::parse(hash).ok()));
-        }
+        let (first, second) = hashes.split_at(hashes.len() / 2 / MISSING_CHUNK * MISSING_CHUNK);
+        let one_by_one = async |hashes: &[StorePathHash]| {
+            let mut missing = Vec::new();
+            for chunk in hashes.chunks(MISSING_CHUNK) {
+                let found = self.paths_missing_of(cache_id, chunk).await?;
+                missing.extend(found.split(' ').filter_map(|hash| StorePathHash::parse(hash).ok()));
+            }
+            Ok::<_, Error>(missing)
+        };
+        let (mut missing, more) = tokio::try_join!(one_by_one(first), one_by_one(second))?;
+        missing.extend(more);
         missing.sort_unstable();
         missing.dedup();
         Ok(missing)
+    }
+
+    /// The missing ones of a chunk with blanks between them.
+    async fn paths_missing_of(&self, cache_id: i64, chunk: &[StorePathHash]) -> Result<String> {
+        // Of two lengths only, so that the statement is prepared once; a hash that comes twice is looked up twice.
+        let few = chunk.len() <= MISSING_FEW;
+        let (asked, sql) = if few { (MISSING_FEW, &*FIND_FEW_MISSING) } else { (MISSING_CHUNK, &*FIND_MISSING) };
+        let padding = std::iter::repeat_n(chunk.last(), asked - chunk.len()).flatten();
+        let found: Option<String> = read!(self, |pool| {
+            let mut query = sqlx::query_scalar(AssertSqlSafe(sql.as_str())).bind(cache_id);
+            for hash in chunk.iter().chain(padding) {
+                query = query.bind(hash.to_string());
+            }
+            query.fetch_one(pool).await?
+        });
+        Ok(found.unwrap_or_default())
     }
 
     /// Which of `hashes` are in the cache, visible or held; with `visible_only`, which can be pulled.

@@ -30,6 +30,7 @@ statements! {
         pushed_at, pushed_by, is_visible) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
     INSERT_AWAITED = "INSERT INTO awaited_reference (cache_id, hash, path_id) VALUES ($1, $2, $3) \
         ON CONFLICT (cache_id, hash, path_id) DO NOTHING";
+    LIST_AWAITED = "SELECT DISTINCT hash FROM awaited_reference WHERE cache_id = $1 ORDER BY hash LIMIT 1000";
     TAKE_AWAITED = "DELETE FROM awaited_reference WHERE cache_id = $1 AND hash = $2 RETURNING path_id";
     COUNT_AWAITED = "SELECT COUNT(*) FROM awaited_reference WHERE path_id = $1";
     SHOW_PATH = "UPDATE store_path SET is_visible = $2 WHERE id = $1 RETURNING hash";
@@ -131,7 +132,42 @@ pub(crate) enum Committed {
     Missing(Vec<String>),
 }
 
+/// Shows, with the open transaction `$tx`, the paths that waited for nothing but `$arrived`, and those that waited for them. Their hash
+/// parts are added to `$visible`.
+macro_rules! release {
+    ($tx:ident, $cache_id:expr, $arrived:ident, $visible:ident) => {
+        let mut arrived: Vec<String> = $arrived;
+        while let Some(hash) = arrived.pop() {
+            let waiting: Vec<i64> =
+                sqlx::query_scalar(TAKE_AWAITED).bind($cache_id).bind(hash).fetch_all(&mut *$tx).await?;
+            for path_id in waiting {
+                let left: i64 = sqlx::query_scalar(COUNT_AWAITED).bind(path_id).fetch_one(&mut *$tx).await?;
+                if left == 0 {
+                    let hash: String =
+                        sqlx::query_scalar(SHOW_PATH).bind(path_id).bind(true).fetch_one(&mut *$tx).await?;
+                    arrived.push(hash.clone());
+                    $visible.push(hash);
+                }
+            }
+        }
+    };
+}
+
 impl Db {
+    /// Hash parts that held paths of a cache wait for.
+    pub async fn awaited_list(&self, cache_id: i64) -> Result<Vec<String>> {
+        Ok(read!(self, |pool| sqlx::query_scalar(LIST_AWAITED).bind(cache_id).fetch_all(pool).await?))
+    }
+
+    /// Shows what waited for nothing but these references, which are elsewhere. The hash parts that became visible.
+    pub async fn awaited_release(&self, cache_id: i64, elsewhere: Vec<String>) -> Result<Vec<String>> {
+        Ok(transact!(self, |tx| {
+            let mut visible = Vec::new();
+            release!(tx, cache_id, elsewhere, visible);
+            visible
+        }))
+    }
+
     pub async fn upload_insert(
         &self,
         public_id: &str,
@@ -376,20 +412,8 @@ impl Db {
                 if missing.is_empty() {
                     visible.push(commit.hash.to_owned());
                 }
-                let mut next = 0;
-                while let Some(hash) = visible.get(next).cloned() {
-                    next += 1;
-                    let waiting: Vec<i64> =
-                        sqlx::query_scalar(TAKE_AWAITED).bind(commit.cache_id).bind(hash).fetch_all(&mut *tx).await?;
-                    for path_id in waiting {
-                        let left: i64 = sqlx::query_scalar(COUNT_AWAITED).bind(path_id).fetch_one(&mut *tx).await?;
-                        if left == 0 {
-                            let hash =
-                                sqlx::query_scalar(SHOW_PATH).bind(path_id).bind(true).fetch_one(&mut *tx).await?;
-                            visible.push(hash);
-                        }
-                    }
-                }
+                let arrived = visible.clone();
+                release!(tx, commit.cache_id, arrived, visible);
 
                 sqlx::query(ADD_TO_CACHE).bind(commit.cache_id).bind(nar.file_size).execute(&mut *tx).await?;
                 if let Some(upload_id) = commit.upload_id {

@@ -249,6 +249,22 @@ impl Pushes<'_> {
         Ok(awaits)
     }
 
+    /// Shows paths that wait for what an upstream has by now, because it was silent when they came or was not named yet.
+    pub(crate) async fn release_held(&self) -> Result<()> {
+        let core = self.0;
+        for cache in core.directory.all().into_iter().filter(|cache| !cache.upstreams.is_empty()) {
+            let awaited = core.db.awaited_list(cache.id).await?;
+            let hashes: Vec<_> = awaited.iter().filter_map(|hash| StorePathHash::parse(hash).ok()).collect();
+            if hashes.is_empty() {
+                continue;
+            }
+            let elsewhere = core.upstream().present(&cache, hashes).await.iter().map(ToString::to_string).collect();
+            let visible = core.db.awaited_release(cache.id, elsewhere).await?;
+            self.announce(&cache, &visible).await;
+        }
+        Ok(())
+    }
+
     /// Makes newly visible paths visible in this process too, and tells live pages.
     async fn announce(&self, cache: &Cache, visible: &[String]) {
         /// Rows that one commit tells live pages about; a page that missed some shows them when it loads.
