@@ -1,11 +1,13 @@
 //! The real server as a child process with a data folder of its own; owns both and takes them down when dropped.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -316,15 +318,21 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// A port nobody listens on at this moment, below those that the system gives to outgoing connections, which tests
-/// running at the same time make by the thousand.
+/// A port nobody listens on, below those that the system gives to outgoing connections, which tests running at the same time make
+/// by the thousand. It is this process's own until its end: a locked file says so to other tests, whose servers would otherwise
+/// come between here and the listening.
 pub fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("iglu-test-ports");
+    std::fs::create_dir_all(&folder)?;
     for _ in 0..1000 {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 10_000 + (std::process::id().wrapping_mul(7_919).wrapping_add(step * 101)) % 20_000;
         let port = u16::try_from(port)?;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let lock = File::create(folder.join(port.to_string()))?;
+        if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            HELD.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
             return Ok(port);
         }
     }

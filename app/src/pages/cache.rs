@@ -3,7 +3,7 @@
 use super::loaded::when_loaded;
 use crate::{
     calls::{UiError, cache::cache_get},
-    ui::{badge::VisibilityBadge, button::LinkButton, icon, number::counted, page::PageHead},
+    ui::{badge::VisibilityBadge, button::LinkButton, icon, page::PageHead},
 };
 use iglu_api::cache::{CacheDetail, Permission};
 use leptos::prelude::*;
@@ -17,6 +17,8 @@ use leptos_router::{
 pub struct ThisCache {
     pub name: Memo<String>,
     pub detail: Resource<Result<CacheDetail, UiError>>,
+    /// Whether a page changed the cache since `detail` was fetched.
+    pub is_stale: StoredValue<bool>,
 }
 
 /// The cache named in the address.
@@ -29,7 +31,7 @@ pub fn named_cache() -> Memo<String> {
 pub fn CachePage() -> impl IntoView {
     let name = named_cache();
     let detail = Resource::new_blocking(move || name.get(), cache_get);
-    provide_context(ThisCache { name, detail });
+    provide_context(ThisCache { name, detail, is_stale: StoredValue::new(false) });
     // The page below the tabs is made once; only the head waits again when another cache is chosen.
     when_loaded(detail, move |cache| view! { <Head cache /> <Outlet /> }.into_any())
 }
@@ -38,7 +40,6 @@ pub fn CachePage() -> impl IntoView {
 fn Head(cache: CacheDetail) -> impl IntoView {
     let name = cache.summary.name.to_string();
     let visibility = cache.summary.visibility;
-    let keys = counted(cache.public_keys.len() as u64, "signing key", "signing keys");
     let priority = cache.summary.priority;
     let may_push = cache.permission >= Some(Permission::Push);
     let trail = match cache.permission {
@@ -65,11 +66,9 @@ fn Head(cache: CacheDetail) -> impl IntoView {
             title=name.clone()
             trail
             about=move || {
-                let keys = keys.clone();
                 view! {
                     <p class="flex flex-wrap items-center gap-x-2 gap-y-1 text-soft">
-                        <VisibilityBadge visibility /> {keys} <span aria-hidden="true">"·"</span>
-                        {format!("priority {priority}")}
+                        <VisibilityBadge visibility /> {format!("priority {priority}")}
                     </p>
                 }
             }

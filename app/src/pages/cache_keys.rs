@@ -45,11 +45,12 @@ pub fn CacheKeys() -> impl IntoView {
     let changes =
         move || (add.version().get(), import.version().get(), register.version().get(), retire.version().get());
     let keys = Resource::new_blocking(move || (cache.name.get(), changes()), |(name, _)| key_list(name));
-    // The Use panel hands out what is listed here.
+    // The Use panel hands out what is listed here. It looks again when it is opened: to look now would make this page anew, with
+    // its actions under way.
     Effect::new(move |before: Option<(usize, usize, usize, usize)>| {
         let now = changes();
         if before.is_some_and(|before| before != now) {
-            cache.detail.refetch();
+            cache.is_stale.set_value(true);
         }
         now
     });

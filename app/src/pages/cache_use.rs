@@ -14,6 +14,12 @@ use leptos::prelude::*;
 #[component]
 pub fn CacheUse() -> impl IntoView {
     let cache = expect_context::<ThisCache>();
+    Effect::new(move |_| {
+        if cache.is_stale.get_value() {
+            cache.is_stale.set_value(false);
+            cache.detail.refetch();
+        }
+    });
     when_loaded(cache.detail, |cache| view! { <Loaded cache /> }.into_any())
 }
 

@@ -1,6 +1,9 @@
 // A key is rotated in the browser while clients go on pulling.
 import { alive, expect, setUp, test } from "../iglu";
 
+// The browser notes each refused call.
+test.use({ allowed: /Failed to load resource.*400/ });
+
 test("a key is added, signs what is there, and the old one retires", async ({ page, fresh }) => {
   await setUp(page, fresh.setupLink);
   const { token } = await fresh.admin("token", "create", "pusher", "--cache", "main", "--scope", "push");
