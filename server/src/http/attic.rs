@@ -2,7 +2,8 @@
 //! JSON with a code, a word and a sentence that the client prints.
 
 use super::{
-    body, bulk, caller,
+    body, bulk,
+    caller::by_good_token as caller,
     error::{one_line, status},
 };
 use axum::{
@@ -87,14 +88,6 @@ impl IntoResponse for AtticError {
         let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
-    }
-}
-
-/// A token that is no good is said to be so here even where anybody may read: its holder must learn it.
-async fn caller(core: &Core, headers: &HeaderMap) -> Result<Caller, Error> {
-    match caller::by_token(core, headers).await? {
-        Caller::Anonymous { problem: Some(problem) } => Err(Error::Unauthenticated(problem)),
-        caller => Ok(caller),
     }
 }
 

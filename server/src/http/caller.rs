@@ -4,7 +4,7 @@
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use iglu_app::calls::context::SESSION_COOKIE;
-use iglu_core::{Caller, Core, Result};
+use iglu_core::{Caller, Core, Error, Result};
 
 /// Longer secrets are not ours, and not worth hashing.
 const LONGEST_SECRET: usize = 4096;
@@ -55,6 +55,14 @@ pub async fn by_token(core: &Core, headers: &HeaderMap) -> Result<Caller> {
         Shown::Unreadable => Ok(Caller::Anonymous {
             problem: Some("the Authorization header is neither Bearer nor Basic with a token".to_owned()),
         }),
+    }
+}
+
+/// The caller of an API. A token that is no good is said to be so even where anybody may read: its holder must learn it.
+pub async fn by_good_token(core: &Core, headers: &HeaderMap) -> Result<Caller> {
+    match by_token(core, headers).await? {
+        Caller::Anonymous { problem: Some(problem) } => Err(Error::Unauthenticated(problem)),
+        caller => Ok(caller),
     }
 }
 

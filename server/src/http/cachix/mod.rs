@@ -7,17 +7,18 @@ mod record;
 mod upload;
 
 use super::{
-    body, caller,
+    body,
+    caller::by_good_token as caller,
     error::{other_method, plain},
 };
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
     response::Response,
     routing::{any, get, post},
 };
-use iglu_core::{Caller, Core, Error};
+use iglu_core::{Core, Error};
 use serde::Deserialize;
 
 pub fn router(core: Core) -> Router {
@@ -45,14 +46,6 @@ pub fn router(core: Core) -> Router {
 /// Deployments among others: the client prints this line and goes on without.
 async fn unknown() -> Response {
     plain(StatusCode::NOT_FOUND, "this server has no such API")
-}
-
-/// A token that is no good is said to be so here even where anybody may read: its holder must learn it.
-async fn caller(core: &Core, headers: &HeaderMap) -> Result<Caller, Error> {
-    match caller::by_token(core, headers).await? {
-        Caller::Anonymous { problem: Some(problem) } => Err(Error::Unauthenticated(problem)),
-        caller => Ok(caller),
-    }
 }
 
 async fn read_json<T: for<'a> Deserialize<'a>>(body: Body, limit: usize) -> Result<T, Error> {
