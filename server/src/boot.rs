@@ -2,16 +2,18 @@
 //! was counted is written.
 
 use crate::{
-    config::{LogFormat, ServeSettings, StoreSettings},
+    config::{LogFormat, ServeSettings, Span, StoreSettings},
     http::{Doors, ops},
     metrics,
     site::Site,
 };
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::{ServiceExt, serve::ListenerExt};
-use iglu_core::{Core, CoreConfig, Limits, clock::Clock, reconcile::Reconciler};
+use iglu_api::Timestamp;
+use iglu_core::{Core, CoreConfig, Limits, Location, clock::Clock, reconcile::Reconciler};
 use std::{
-    io::{IsTerminal, Write},
+    fs::{File, TryLockError},
+    io::{IsTerminal, Read, Write},
     net::SocketAddr,
     sync::{
         Arc,
@@ -26,25 +28,56 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 /// Memory for rendered narinfos, in bytes: about 90 000 of them.
 const NARINFO_MEMORY: u64 = 64 << 20;
+/// Clients remember narinfos for 30 days.
+const NAR_GRACE: i64 = 31 * Timestamp::DAY;
 /// How long requests under way may take once the server was told to end.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Opens database and storage. `listen` is where the server is found if nobody says otherwise.
-pub async fn open_core(store: &StoreSettings, listen: Option<SocketAddr>) -> anyhow::Result<Core> {
+pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<SocketAddr>) -> anyhow::Result<Core> {
     let data = store.data();
     std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
     let config = CoreConfig {
         database: store.location(),
-        storage: data.join("storage"),
+        storage: store.storage()?,
         master: store.master_key()?,
         public_url: store.public_url.clone(),
         listen_url: listen.map(|listen| format!("http://{listen}")),
         cache_domain: store.cache_domain.clone(),
-        limits: Limits::default(),
+        limits,
         narinfo_memory: NARINFO_MEMORY,
+        nar_grace: store.nar_grace.map_or(NAR_GRACE, |Span(millis)| millis),
         clock: Clock::default(),
     };
     Core::open(config).await.with_context(|| format!("opening the data in {}", data.display()))
+}
+
+/// Keeps a second server from the same SQLite folder: each would miss what the other remembers. `None` with PostgreSQL, which is for many.
+fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
+    if matches!(store.location(), Location::Postgres(_)) {
+        return Ok(None);
+    }
+    let path = store.data().join("serve.lock");
+    std::fs::create_dir_all(store.data())
+        .with_context(|| format!("making the data folder {}", store.data().display()))?;
+    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            write!(file, "{}", std::process::id())?;
+            Ok(Some(file))
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = file.take(20).read_to_string(&mut pid);
+            bail!(
+                "another server (process {}) uses the data in {}; stop it first, or use PostgreSQL for several",
+                if pid.is_empty() { "unknown" } else { &pid },
+                store.data().display()
+            )
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
 }
 
 pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result<()> {
@@ -56,7 +89,13 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     let listener = bind("listening", serve.listen.unwrap_or(DEFAULT_LISTEN)).await?;
     let ops_listener = bind("listening for metrics", serve.ops_listen.unwrap_or(DEFAULT_OPS_LISTEN)).await?;
     let address = listener.local_addr()?;
-    let core = open_core(&store, Some(address)).await?;
+    let _alone = alone(&store)?;
+    let mut limits = Limits::default();
+    if let Some(rate) = serve.scrub_rate {
+        limits.scrub_bytes_per_second = (rate > 0).then(|| u64::from(rate) << 20);
+    }
+    limits.open_uploads = serve.open_uploads.unwrap_or(limits.open_uploads);
+    let core = open_core(&store, limits, Some(address)).await?;
 
     let (stop, stopping) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
@@ -100,7 +139,7 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
 async fn reconcile(one: Reconciler, core: Core, mut stopping: watch::Receiver<bool>) {
     loop {
         let started = std::time::Instant::now();
-        match one.tick(&core).await {
+        match core.work_run(one).await {
             Ok(()) => metrics::reconciled(one, started.elapsed()),
             Err(error) => {
                 metrics::reconcile_failed(one);
@@ -108,7 +147,7 @@ async fn reconcile(one: Reconciler, core: Core, mut stopping: watch::Receiver<bo
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(one.period()) => {}
+            () = core.work_due(one) => {}
             _ = stopping.changed() => return,
         }
     }

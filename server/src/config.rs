@@ -2,7 +2,8 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use iglu_core::{Location, secret::MasterKey};
+use iglu_api::Timestamp;
+use iglu_core::{BucketSettings, Location, Serving, StorageSettings, Uploading, secret::MasterKey};
 use serde::Deserialize;
 use std::{fs, net::SocketAddr, path::PathBuf};
 
@@ -34,6 +35,96 @@ pub struct StoreSettings {
     /// Domain whose labels are caches (wildcard DNS): NAME.cache.example.org
     #[arg(long, env = "IGLU_CACHE_DOMAIN", value_name = "DOMAIN", global = true)]
     pub cache_domain: Option<String>,
+
+    /// Where NAR files are kept: a folder, or s3://bucket/prefix [default: DIR/storage]
+    #[arg(long, env = "IGLU_STORAGE", value_name = "PLACE", global = true)]
+    pub storage: Option<String>,
+
+    /// Folder for what a request carries before it is stored [default: in the storage folder; DIR/scratch with S3]
+    #[arg(long, env = "IGLU_SCRATCH", value_name = "DIR", global = true)]
+    pub scratch: Option<PathBuf>,
+
+    /// URL of the S3 API; AWS without it
+    #[arg(long, env = "IGLU_S3_ENDPOINT", value_name = "URL", global = true)]
+    pub s3_endpoint: Option<String>,
+
+    /// Where clients reach the same S3 API, for the URLs that they get [default: the endpoint]
+    #[arg(long, env = "IGLU_S3_PUBLIC_ENDPOINT", value_name = "URL", global = true)]
+    pub s3_public_endpoint: Option<String>,
+
+    /// Region of the bucket [default: us-east-1]
+    #[arg(long, env = "IGLU_S3_REGION", value_name = "REGION", global = true)]
+    pub s3_region: Option<String>,
+
+    /// Whether the bucket stands in the host name: virtual-hosted instead of path style
+    #[arg(long, env = "IGLU_S3_VIRTUAL_HOSTED", value_name = "BOOL", global = true)]
+    pub s3_virtual_hosted: Option<bool>,
+
+    /// Who sends NARs from S3 to those who pull [default: stream]
+    #[arg(long, env = "IGLU_SERVE", value_name = "HOW", global = true)]
+    pub serve: Option<Serve>,
+
+    /// Who takes the parts of uploads to S3 [default: proxy]
+    #[arg(long, env = "IGLU_UPLOAD", value_name = "HOW", global = true)]
+    pub upload: Option<Upload>,
+
+    /// How long NARs that rules took out can still be read, such as 31d: longer than clients remember narinfos [default: 31d]
+    #[arg(long, env = "IGLU_NAR_GRACE", value_name = "TIME", global = true)]
+    pub nar_grace: Option<Span>,
+}
+
+/// Who sends NARs that lie in a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Serve {
+    /// This server reads them from the bucket
+    #[default]
+    Stream,
+    /// Clients are led to the bucket
+    Redirect,
+}
+
+/// Who takes parts that go to a bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Upload {
+    /// This server puts them into the bucket
+    #[default]
+    Proxy,
+    /// Clients put them there, with URLs that are good for a day
+    Presigned,
+}
+
+/// A time such as `90d`, `12h`, `30m` or `10s`, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub i64);
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        let wrong = || "write a number with d, h, m or s, such as 90d".to_owned();
+        let end = text.len().checked_sub(1).filter(|end| text.is_char_boundary(*end)).ok_or_else(wrong)?;
+        let (number, unit) = text.split_at(end);
+        let unit = match unit {
+            "d" => Timestamp::DAY,
+            "h" => Timestamp::HOUR,
+            "m" => Timestamp::MINUTE,
+            "s" => Timestamp::SECOND,
+            _ => return Err(wrong()),
+        };
+        let number = number.parse::<u32>().ok().filter(|number| *number > 0).ok_or_else(wrong)?;
+        Ok(Span(i64::from(number) * unit))
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Span, String> {
+        text.parse()
+    }
 }
 
 /// The settings of the server.
@@ -55,6 +146,14 @@ pub struct ServeSettings {
     /// How to log [default: text]
     #[arg(long, env = "IGLU_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+
+    /// How fast stored files are read again to find damage, in MiB a second; 0 for never [default: 10]
+    #[arg(long, env = "IGLU_SCRUB_RATE", value_name = "MIB")]
+    pub scrub_rate: Option<u32>,
+
+    /// Open multipart uploads of one token or person [default: 1000]
+    #[arg(long, env = "IGLU_OPEN_UPLOADS", value_name = "COUNT")]
+    pub open_uploads: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -74,6 +173,17 @@ struct File {
     master_key_file: Option<PathBuf>,
     public_url: Option<String>,
     cache_domain: Option<String>,
+    storage: Option<String>,
+    scratch: Option<PathBuf>,
+    s3_endpoint: Option<String>,
+    s3_public_endpoint: Option<String>,
+    s3_region: Option<String>,
+    s3_virtual_hosted: Option<bool>,
+    serve: Option<Serve>,
+    upload: Option<Upload>,
+    nar_grace: Option<Span>,
+    scrub_rate: Option<u32>,
+    open_uploads: Option<u32>,
     listen: Option<SocketAddr>,
     ops_listen: Option<SocketAddr>,
     log: Option<String>,
@@ -102,8 +212,9 @@ impl ConfigFile {
         macro_rules! fill {
             ($settings:ident: $($name:ident)*) => { $( $settings.$name = $settings.$name.take().or(file.$name); )* };
         }
-        fill!(store: data database_url master_key_file public_url cache_domain);
-        fill!(serve: listen ops_listen log log_format);
+        fill!(store: data database_url master_key_file public_url cache_domain storage scratch s3_endpoint s3_public_endpoint
+            s3_region s3_virtual_hosted serve upload nar_grace);
+        fill!(serve: listen ops_listen log log_format scrub_rate open_uploads);
         if let Ok(text) = std::env::var("IGLU_MASTER_KEY") {
             if store.master_key_file.is_some() {
                 bail!("IGLU_MASTER_KEY and a master key file are both given; give one");
@@ -124,6 +235,54 @@ impl StoreSettings {
             Some(url) => Location::Postgres(url.clone()),
             None => Location::Sqlite(self.data().join("iglu.db")),
         }
+    }
+
+    /// Where NAR files are kept.
+    pub fn storage(&self) -> anyhow::Result<StorageSettings> {
+        match &self.storage {
+            Some(place) => self.storage_at(place),
+            None => Ok(StorageSettings::Folder(self.data().join("storage"))),
+        }
+    }
+
+    /// A place for NAR files: a folder, or a bucket that is reached as these settings say.
+    pub fn storage_at(&self, place: &str) -> anyhow::Result<StorageSettings> {
+        let Some(bucket) = place.strip_prefix("s3://") else {
+            if place.contains("://") {
+                bail!("storage \"{place}\" is neither a folder nor s3://bucket/prefix");
+            }
+            return Ok(StorageSettings::Folder(PathBuf::from(place)));
+        };
+        let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+        if bucket.is_empty() {
+            bail!("storage \"{place}\" names no bucket; write s3://bucket/prefix");
+        }
+        let secret = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let credentials = match (secret("IGLU_S3_ACCESS_KEY_ID"), secret("IGLU_S3_SECRET_ACCESS_KEY")) {
+            (Some(id), Some(secret)) => Some((id, secret)),
+            (None, None) => None,
+            _ => bail!("IGLU_S3_ACCESS_KEY_ID and IGLU_S3_SECRET_ACCESS_KEY belong together; one is missing"),
+        };
+        Ok(StorageSettings::Bucket {
+            bucket: BucketSettings {
+                bucket: bucket.to_owned(),
+                prefix: prefix.to_owned(),
+                region: self.s3_region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
+                endpoint: self.s3_endpoint.clone(),
+                public_endpoint: self.s3_public_endpoint.clone(),
+                credentials,
+                virtual_hosted: self.s3_virtual_hosted.unwrap_or_default(),
+                serving: match self.serve.unwrap_or_default() {
+                    Serve::Stream => Serving::Stream,
+                    Serve::Redirect => Serving::Redirect,
+                },
+                uploading: match self.upload.unwrap_or_default() {
+                    Upload::Proxy => Uploading::Proxy,
+                    Upload::Presigned => Uploading::Presigned,
+                },
+            },
+            scratch: self.scratch.clone().unwrap_or_else(|| self.data().join("scratch")),
+        })
     }
 
     /// The master key, from where it was given, or the file in the data folder.
@@ -161,6 +320,29 @@ mod tests {
         assert_eq!(store.public_url.as_deref(), Some("https://flag.example.org"));
         assert_eq!(serve.listen, Some("[::]:80".parse().unwrap()));
         assert_eq!(serve.log_format, Some(LogFormat::Json));
+    }
+
+    #[test]
+    fn spans() {
+        assert_eq!("90d".parse(), Ok(Span(90 * Timestamp::DAY)));
+        assert_eq!("12h".parse(), Ok(Span(12 * Timestamp::HOUR)));
+        for wrong in ["", "d", "0d", "-1d", "90", "90x", "9é"] {
+            assert!(wrong.parse::<Span>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn places_of_the_storage() {
+        let (store, _) =
+            fill("storage = \"s3://nix/some/where\"\ns3_endpoint = \"http://127.0.0.1:9\"\nserve = \"redirect\"\n")
+                .unwrap();
+        let StorageSettings::Bucket { bucket, .. } = store.storage().unwrap() else { panic!("a bucket") };
+        assert_eq!((bucket.bucket.as_str(), bucket.prefix.as_str()), ("nix", "some/where"));
+        assert_eq!(bucket.serving, Serving::Redirect);
+        assert!(matches!(store.storage_at("/srv/nars").unwrap(), StorageSettings::Folder(_)));
+        for wrong in ["s3://", "gs://bucket", "http://x"] {
+            assert!(store.storage_at(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub async fn collect(core: &Core) {
     if let Ok(open) = core.push().open_count().await {
         gauge!("iglu_uploads_open").set(open as f64);
     }
-    if let Ok(space) = core.push().space() {
+    if let Ok(Some(space)) = core.push().space() {
         gauge!("iglu_storage_free_bytes").set(space.free as f64);
         gauge!("iglu_storage_total_bytes").set(space.total as f64);
     }

@@ -6,6 +6,7 @@ pub mod account;
 pub mod attic;
 pub mod bounded;
 pub mod cache;
+pub mod check;
 pub mod event;
 pub mod format;
 pub mod key;
@@ -13,8 +14,10 @@ pub mod name;
 pub mod overview;
 pub mod path;
 pub mod pin;
+pub mod retention;
 pub mod time;
 pub mod token;
+pub mod work;
 
 pub use name::{CacheName, NameError, UserName};
 pub use time::Timestamp;

@@ -2,7 +2,7 @@
 
 use crate::{
     Core,
-    blob::{Kind, Writing, in_blocks},
+    blob::{Kind, Stored, Writing, in_blocks},
     caller::Caller,
     codec::{self, Encoder},
     db::NewLog,
@@ -12,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use futures_util::Stream;
 use nix_compat::{compression::Compression, nixhash::Sha256, store_path::StorePath};
-use std::{fs::File, io};
+use std::io;
 
 /// Longest log kept, in bytes.
 pub const LONGEST: u64 = 1 << 30;
@@ -21,7 +21,7 @@ pub const LONGEST: u64 = 1 << 30;
 #[derive(Debug)]
 pub struct BuildLog {
     /// One zstd stream.
-    pub file: File,
+    pub stored: Stored,
     /// Bytes of the file.
     pub file_size: u64,
     /// Bytes of the log itself.
@@ -31,7 +31,7 @@ pub struct BuildLog {
 impl BuildLog {
     /// The log itself.
     pub async fn plain(self) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
-        codec::unpacked(self.file, Compression::Zstd, 0, self.size).await
+        codec::unpacked(self.stored, Compression::Zstd, 0, self.size).await
     }
 }
 
@@ -56,29 +56,25 @@ impl BuildLogs<'_> {
         if !drv.is_derivation() {
             return Err(Error::invalid("", format!("logs are those of derivations; {drv} is none")));
         }
-        let state = (Encoder::zstd(core.blob.put_begin()?), 0_u64);
+        core.storage_remembered()?;
+        let state = (Encoder::zstd(core.blob.begin()?), 0_u64);
         let (encoder, size) =
             in_blocks(body, LONGEST, state, |(encoder, size): &mut (Encoder<Writing>, u64), block| {
                 *size += block.len() as u64;
                 encoder.feed(block).map_err(Error::storage)
             })
             .await?;
-        let (blob, now) = (core.blob.clone(), core.now());
-        let (file_hash, file_size) = tokio::task::spawn_blocking(move || {
-            let written = encoder.finish().map_err(Error::storage)?.finish();
-            blob.publish(Kind::Log, &written.path, &written.file_hash, now)?;
-            written.scratch.keep();
-            Ok::<_, Error>((written.file_hash, written.size))
-        })
-        .await??;
+        let finish = move || encoder.finish().map(Writing::finish).map_err(Error::storage);
+        let written = tokio::task::spawn_blocking(finish).await??;
+        core.file_publish(Kind::Log, written.scratch.path(), &written.file_hash, written.size).await?;
         let log = NewLog {
             cache_id: cache.id,
             drv: &drv.to_string(),
-            file_hash: file_hash.as_bytes(),
-            file_size: i64::try_from(file_size).unwrap_or(i64::MAX),
+            file_hash: written.file_hash.as_bytes(),
+            file_size: i64::try_from(written.size).unwrap_or(i64::MAX),
             size: i64::try_from(size).unwrap_or(i64::MAX),
             by: &caller.label(),
-            now: now.0,
+            now: core.now().0,
         };
         core.db.log_put(&log).await
     }
@@ -91,7 +87,10 @@ impl BuildLogs<'_> {
             .map(Sha256::from_bytes)
             .map_err(|_| Error::internal(format!("log of {drv} in the database: its file")))?;
         let (file_size, size) = (row.file_size.unsigned_abs(), row.size.unsigned_abs());
-        let file = core.blob.open_file(Kind::Log, &file_hash, file_size)?;
-        Ok(file.map(|file| BuildLog { file, file_size, size }))
+        let stored = core.blob.open_stored(Kind::Log, &file_hash, file_size).await?;
+        if stored.is_none() {
+            core.storage_require().await?;
+        }
+        Ok(stored.map(|stored| BuildLog { stored, file_size, size }))
     }
 }

@@ -2,6 +2,7 @@
 //! as async streams; over files and memory they never wait, so that they are driven here as plain readers and writers.
 
 use crate::{
+    blob::Stored,
     error::{Error, Result},
     path::Packing,
 };
@@ -17,8 +18,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
 use nix_compat::compression::Compression;
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     pin::Pin,
     sync::{
         Arc,
@@ -155,11 +155,11 @@ impl<W: Write + Unpin> Encoder<W> {
     }
 }
 
-/// The `size` bytes behind the first `skip` of what `file` holds packed, read off the async threads a block at a time. Fails where
+/// The `size` bytes behind the first `skip` of what `stored` holds packed, read off the async threads a block at a time. Fails where
 /// there are fewer. A decoder holds up to its window in memory as long as it is read from: there are few at a time, and a reader
 /// who takes nothing for a while loses its own.
 pub(crate) async fn unpacked(
-    file: File,
+    stored: Stored,
     compression: Compression,
     skip: u64,
     size: u64,
@@ -167,14 +167,10 @@ pub(crate) async fn unpacked(
     let busy = |_| Error::TooMany { message: "too many files are being unpacked".to_owned(), retry_after_seconds: 10 };
     let turn = tokio::time::timeout(PATIENCE, UNPACKING.acquire()).await.map_err(busy)?;
     let turn = turn.map_err(|_| Error::internal("the queue of readers is closed"))?;
-    let mut file = file;
-    let mut left_out = skip;
-    if compression == Compression::None {
-        // What is not packed need not be read to be skipped.
-        file.seek(SeekFrom::Start(skip)).map_err(Error::storage)?;
-        left_out = 0;
-    }
-    let decoder = decoder(compression, BufReader::with_capacity(BLOCK, file));
+    // What is not packed need not be read to be skipped.
+    let (offset, left_out) = if compression == Compression::None { (skip, 0) } else { (0, skip) };
+    let reader = stored.reader(offset).map_err(Error::storage)?;
+    let decoder = decoder(compression, BufReader::with_capacity(BLOCK, reader));
     let decoder = decoder.ok_or_else(|| Error::internal(format!("a file packed with {compression} was taken")))?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {

@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use iglu_api::{
     CacheName, Timestamp,
     cache::{PreferredCompression, Visibility},
+    format,
+    retention::{PushLimits, Retention},
 };
 use nix_compat::signing::{SigningKey, VerifyingKey};
 use std::{
@@ -41,6 +43,8 @@ pub struct Cache {
     pub client_filter_keys: Vec<String>,
     /// URLs of the caches that this one sits on top of, in the order to be asked.
     pub upstreams: Vec<String>,
+    pub retention: Retention,
+    pub limits: PushLimits,
     pub(crate) state: Arc<CacheState>,
 }
 
@@ -71,6 +75,22 @@ impl Cache {
             Some(key) => Some((key, KeyOf::Server)),
             None => client().map(|key| (key, KeyOf::Client)),
         }
+    }
+
+    /// How many bytes one NAR file may have here, when the server takes `most`. Refuses a cache that is full.
+    pub(crate) fn upload_limit(&self, most: u64) -> Result<u64> {
+        let used = self.stored_bytes();
+        if let Some(limit) = self.limits.cache_bytes
+            && used >= limit
+        {
+            return Err(Error::TooLarge(format!(
+                "cache \"{}\" is full: {} of {} are used. Raise its limit, or let rules take out what is old",
+                self.name,
+                format::bytes(used),
+                format::bytes(limit)
+            )));
+        }
+        Ok(self.limits.upload_bytes.map_or(most, |limit| limit.min(most)))
     }
 
     pub fn is_public(&self) -> bool {
@@ -200,6 +220,16 @@ fn cache_from(row: CacheRow, parts: Parts, state: Arc<CacheState>, master: &Mast
         is_lenient: row.is_lenient,
         client_filter_keys: row.client_filter_keys.split_ascii_whitespace().map(str::to_owned).collect(),
         upstreams: parts.upstreams,
+        retention: Retention {
+            pushed_days: row.keep_pushed_days.and_then(|days| u32::try_from(days).ok()),
+            used_days: row.keep_used_days.and_then(|days| u32::try_from(days).ok()),
+            bytes: row.keep_bytes.map(i64::unsigned_abs),
+            revisions: row.keep_revisions.and_then(|count| u32::try_from(count).ok()),
+        },
+        limits: PushLimits {
+            cache_bytes: row.most_bytes.map(i64::unsigned_abs),
+            upload_bytes: row.most_upload_bytes.map(i64::unsigned_abs),
+        },
         state,
     })
 }

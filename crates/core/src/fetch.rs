@@ -1,7 +1,9 @@
 //! Reading NAR files: from a name in a cache to an open file, or to one file inside.
 
 use crate::{
-    Core, codec,
+    Core,
+    blob::{Kind, Stored},
+    codec,
     directory::Cache,
     error::{Error, Result},
     path::nar_url,
@@ -15,7 +17,7 @@ use nix_compat::{
     nixhash::Sha256,
     store_path::{StorePath, StorePathHash},
 };
-use std::{fs::File, io, sync::Arc};
+use std::{io, sync::Arc};
 
 /// A NAR file that a cache shows, remembered between requests.
 #[derive(Clone, Debug)]
@@ -25,10 +27,12 @@ pub(crate) struct KnownNar {
     compression: Compression,
 }
 
-/// A NAR file that is there, whole, and open.
+/// A NAR file that is there, whole.
 #[derive(Debug)]
 pub struct Nar {
-    pub file: File,
+    pub stored: Stored,
+    /// SHA-256 of the file.
+    pub file_hash: Sha256,
     /// Bytes of the file.
     pub size: u64,
     pub compression: Compression,
@@ -45,7 +49,7 @@ pub struct Member {
 impl Member {
     /// The file's bytes.
     pub async fn bytes(self) -> Result<impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static> {
-        codec::unpacked(self.nar.file, self.nar.compression, self.offset, self.size).await
+        codec::unpacked(self.nar.stored, self.nar.compression, self.offset, self.size).await
     }
 }
 
@@ -57,14 +61,23 @@ impl Fetch<'_> {
     /// was checked when it opened the cache.
     pub async fn nar(&self, cache: &Cache, file_hash: &Sha256) -> Result<Option<Nar>> {
         let Some(known) = self.known(cache, file_hash).await? else { return Ok(None) };
-        let Some(file) = self.0.blob.nar_open(file_hash, known.size)? else {
-            tracing::error!(cache = %cache.name, file = file_hash.to_nix32(), "a NAR file that the database names is not stored");
+        let Some(stored) = self.0.blob.open_stored(Kind::Nar, file_hash, known.size).await? else {
+            // Without our storage everything would be absent, and nothing is gone.
+            self.0.storage_require().await?;
+            self.unreadable(file_hash);
             return Ok(None);
         };
         if let Some(path_id) = known.path_id {
             self.0.activity.path_pulled(path_id, self.0.now());
         }
-        Ok(Some(Nar { file, size: known.size, compression: known.compression }))
+        Ok(Some(Nar { stored, file_hash: *file_hash, size: known.size, compression: known.compression }))
+    }
+
+    /// Notes that a NAR file could not be read as it should. It is looked at soon, and its paths are set aside if it is damaged.
+    pub fn unreadable(&self, file_hash: &Sha256) {
+        self.0.known_nars.retain(|(_, hash), _| hash != file_hash);
+        self.0.storage.suspect(Kind::Nar, *file_hash);
+        self.0.work.wake(crate::reconcile::Reconciler::Suspects);
     }
 
     /// The regular file that `path` leads to inside a store path, through symlinks that stay inside. The caller's right was

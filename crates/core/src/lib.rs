@@ -9,12 +9,14 @@ mod blob;
 pub mod build_log;
 pub mod cache;
 pub mod caller;
+pub mod check;
 pub mod clock;
 mod codec;
 mod db;
 mod directory;
 pub mod error;
 pub mod event;
+mod failpoint;
 pub mod fetch;
 pub mod key;
 mod login_limit;
@@ -26,15 +28,19 @@ mod postgres;
 pub mod push;
 pub mod realisation;
 pub mod reconcile;
+pub mod retention;
+mod scrub;
 pub mod secret;
 pub mod setup;
+mod storage;
 #[cfg(test)]
 mod tests;
 pub mod token;
 mod upstream;
+mod work;
 
 pub use address::Address;
-pub use blob::Space;
+pub use blob::{BucketSettings, Object, Serving, Space, StorageSettings, Stored, Uploading};
 pub use caller::{Caller, Client, Discretion};
 pub use db::Location;
 pub use directory::Cache;
@@ -47,9 +53,9 @@ use db::{Audit, Db};
 use directory::Directory;
 use event::Events;
 use iglu_api::{Timestamp, cache::Traffic};
-use nix_compat::nixhash::Sha256;
+use nix_compat::{nixhash::Sha256, store_path::StorePathHash};
 use secret::MasterKey;
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 use tokio::sync::Semaphore;
 
 /// Where a server that was never started would be.
@@ -59,8 +65,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 #[derive(Debug)]
 pub struct CoreConfig {
     pub database: Location,
-    /// The folder of the NAR files and of uploads in progress.
-    pub storage: PathBuf,
+    /// Where NAR files and the parts of uploads are kept.
+    pub storage: StorageSettings,
     pub master: MasterKey,
     /// Set by flag, file or environment: then set-up cannot change it.
     pub public_url: Option<String>,
@@ -70,6 +76,8 @@ pub struct CoreConfig {
     pub limits: Limits,
     /// Bytes of memory for rendered narinfos.
     pub narinfo_memory: u64,
+    /// How long a NAR that rules took out can still be read by its name, in milliseconds: longer than clients remember narinfos.
+    pub nar_grace: i64,
     pub clock: Clock,
 }
 
@@ -80,11 +88,20 @@ pub struct Limits {
     pub part_bytes: u64,
     /// One NAR file put by name, in bytes.
     pub nar_file_bytes: u64,
+    /// Open multipart uploads of one token or person.
+    pub open_uploads: u32,
+    /// How fast stored files are read again in the background; `None` for not at all.
+    pub scrub_bytes_per_second: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { part_bytes: 5 << 30, nar_file_bytes: 100 << 30 }
+        Limits {
+            part_bytes: 5 << 30,
+            nar_file_bytes: 100 << 30,
+            open_uploads: 1000,
+            scrub_bytes_per_second: Some(10 << 20),
+        }
     }
 }
 
@@ -103,6 +120,9 @@ pub struct Core(Arc<Inner>);
 pub struct Inner {
     db: Db,
     blob: blob::Blob,
+    storage: storage::Storage,
+    pub(crate) work: work::Works,
+    nar_grace: i64,
     master: MasterKey,
     clock: Clock,
     directory: Directory,
@@ -148,6 +168,9 @@ impl Core {
         let core = Core(Arc::new(Inner {
             db: Db::open(&config.database).await?,
             blob: blob::Blob::open(&config.storage)?,
+            storage: storage::Storage::default(),
+            work: work::Works::default(),
+            nar_grace: config.nar_grace,
             master: config.master,
             clock: config.clock,
             directory: Directory::default(),
@@ -172,6 +195,8 @@ impl Core {
         if let Some(url) = &core.fallback_url {
             core.db.setting_put("listen_url", url).await?;
         }
+        core.storage_begin().await?;
+        core.storage_check().await?;
         core.load_settings().await?;
         core.directory.reload(&core.db, &core.master).await?;
         Ok(core)
@@ -239,10 +264,23 @@ impl Core {
         setup::Setup(self)
     }
 
-    /// Whether database and storage answer.
+    /// Whether database and storage answer, and the storage is ours.
     pub async fn check(&self) -> Result<()> {
         self.db.generation().await?;
-        self.blob.space().map(drop)
+        self.storage_require().await
+    }
+
+    /// Forgets what memory knows of paths, by cache and hash part: they appeared or went.
+    pub(crate) fn forget(&self, paths: &[(i64, String)]) {
+        let mut by_cache: HashMap<i64, Vec<StorePathHash>> = HashMap::new();
+        for (cache_id, hash) in paths {
+            by_cache.entry(*cache_id).or_default().extend(StorePathHash::parse(hash).ok());
+        }
+        for (cache_id, hashes) in by_cache {
+            if let Some(cache) = self.directory.get_by_id(cache_id) {
+                self.narinfos.forget(&cache, &hashes);
+            }
+        }
     }
 
     /// The address that set-up asks for, unless it is fixed.
@@ -271,6 +309,7 @@ impl Core {
             self.directory.reload(&self.db, &self.master).await?;
             self.known_tokens.clear();
             self.narinfos.clear();
+            self.known_nars.clear();
         }
         Ok(())
     }

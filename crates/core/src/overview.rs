@@ -39,8 +39,9 @@ impl Core {
 
     async fn attention(&self, caller: &Caller) -> Result<Vec<Attention>> {
         let mut attention = Vec::new();
-        let space = self.blob.space()?;
-        if space.free.saturating_mul(100) < space.total.saturating_mul(DISK_FREE_PERCENT) {
+        if let Some(space) = self.blob.space()?
+            && space.free.saturating_mul(100) < space.total.saturating_mul(DISK_FREE_PERCENT)
+        {
             attention.push(Attention::DiskFull { free_bytes: space.free, total_bytes: space.total });
         }
         let now = self.now();

@@ -40,7 +40,14 @@ impl Pins<'_> {
         let path = StorePath::parse_absolute(&create.store_path).map_err(|error| {
             Error::invalid("storePath", format!("storePath \"{}\": {error}", create.store_path.escape_default()))
         })?;
-        let known = core.db.path_row(cache.id, &path.hash().to_string()).await?;
+        let hash = path.hash().to_string();
+        let mut known = core.db.path_row(cache.id, &hash).await?;
+        if known.is_none() {
+            // Rules took it out since it was pushed.
+            let visible = core.db.collected_put_back(cache.id, vec![hash.clone()]).await?;
+            core.forget(&visible);
+            known = core.db.path_row(cache.id, &hash).await?;
+        }
         if known.is_none_or(|known| known.name != path.name()) {
             return Err(Error::NotFound(format!(
                 "{path} is not in cache \"{}\"; push it before pinning it",
@@ -60,6 +67,7 @@ impl Pins<'_> {
             cache_id: cache.id,
             name: &create.name,
             store_path: &format!("{STORE_DIR}/{path}"),
+            hash: &hash,
             artifacts: &serde_json::to_string(&create.artifacts).map_err(broken)?,
             keep: &serde_json::to_string(&create.keep).map_err(broken)?,
             expires_at,

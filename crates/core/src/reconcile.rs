@@ -1,8 +1,8 @@
 //! Work that nobody waits for: each reconciler looks at what is and makes it what it should be. It takes no input, may run at
-//! any time and again, and is woken by a timer.
+//! any time and again, and is woken by a timer or a signal.
 
-use crate::{Core, blob::Kind, error::Result};
-use iglu_api::Timestamp;
+use crate::{Core, error::Result, failpoint, retention, scrub};
+use iglu_api::{Timestamp, format};
 use std::time::Duration;
 
 /// An upload that nothing came to for this long is given up, in milliseconds. Upload URLs are good as long.
@@ -10,8 +10,12 @@ const UPLOAD_LIFETIME: i64 = Timestamp::DAY;
 /// How long a NAR file that a client put, and that its path does not use, can be read by its name, in milliseconds:
 /// clients remember narinfos for 30 days.
 const PUT_NAR_LIFETIME: i64 = 30 * Timestamp::DAY;
-/// A stored file that nothing names is removed when it is this old, in milliseconds: longer than any push between storing and committing.
+/// A stored file that nothing names is an orphan when it is this old, in milliseconds: longer than any push between storing and committing.
 const ORPHAN_AGE: i64 = Timestamp::DAY;
+/// How long the history of removals is kept, in milliseconds.
+const HISTORY: i64 = 400 * Timestamp::DAY;
+/// Rows that are removed in one transaction.
+const SOME: i64 = 200;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconciler {
@@ -19,23 +23,41 @@ pub enum Reconciler {
     ActivityFlush,
     /// Takes over what other processes changed.
     DirectoryRefresh,
+    /// Looks whether the storage is ours.
+    StorageWatch,
     /// Signs what is older than a key.
     Resign,
     /// Shows paths whose missing references an upstream has.
     Held,
-    /// Removes the rows of caches that are gone, and NARs that no path needs.
-    Removal,
-    /// Ends sessions, uploads and pins that are over, and removes files that nothing names.
+    /// Looks at files that could not be read.
+    Suspects,
+    /// Reads every stored file again, by and by.
+    Scrub,
+    /// Asks for what the rules of caches take out.
+    Retain,
+    /// Takes paths out of caches.
+    Collect,
+    /// Forgets what was taken out long enough ago, and what caches that are gone left.
+    Purge,
+    /// Removes files that nothing names.
+    Files,
+    /// Ends sessions, uploads and pins that are over, and looks for files that nothing names.
     Sweep,
 }
 
 impl Reconciler {
-    pub const ALL: [Reconciler; 6] = [
+    pub const ALL: [Reconciler; 12] = [
         Reconciler::ActivityFlush,
         Reconciler::DirectoryRefresh,
+        Reconciler::StorageWatch,
         Reconciler::Resign,
         Reconciler::Held,
-        Reconciler::Removal,
+        Reconciler::Suspects,
+        Reconciler::Scrub,
+        Reconciler::Retain,
+        Reconciler::Collect,
+        Reconciler::Purge,
+        Reconciler::Files,
         Reconciler::Sweep,
     ];
 
@@ -43,82 +65,133 @@ impl Reconciler {
         match self {
             Reconciler::ActivityFlush => "activity_flush",
             Reconciler::DirectoryRefresh => "directory_refresh",
+            Reconciler::StorageWatch => "storage_watch",
             Reconciler::Resign => "resign",
             Reconciler::Held => "held",
-            Reconciler::Removal => "removal",
+            Reconciler::Suspects => "suspects",
+            Reconciler::Scrub => "scrub",
+            Reconciler::Retain => "retain",
+            Reconciler::Collect => "collect",
+            Reconciler::Purge => "purge",
+            Reconciler::Files => "files",
             Reconciler::Sweep => "sweep",
+        }
+    }
+
+    /// What it does, for people.
+    pub fn about(self) -> &'static str {
+        match self {
+            Reconciler::ActivityFlush => "writes down what was counted",
+            Reconciler::DirectoryRefresh => "takes over what other processes changed",
+            Reconciler::StorageWatch => "looks whether the storage is there and ours",
+            Reconciler::Resign => "signs older paths with new keys",
+            Reconciler::Held => "shows paths that an upstream completes",
+            Reconciler::Suspects => "reads files again that could not be read",
+            Reconciler::Scrub => "reads every stored file again, by and by",
+            Reconciler::Retain => "plans what the rules of caches take out",
+            Reconciler::Collect => "takes paths out of caches",
+            Reconciler::Purge => "forgets what was taken out long enough ago",
+            Reconciler::Files => "removes files that nothing needs",
+            Reconciler::Sweep => "ends what is over, finds files that nothing needs",
         }
     }
 
     /// Time between two runs.
     pub fn period(self) -> Duration {
-        match self {
-            Reconciler::ActivityFlush => Duration::from_secs(30),
-            Reconciler::DirectoryRefresh => Duration::from_secs(1),
-            Reconciler::Resign => Duration::from_secs(2),
-            Reconciler::Held => Duration::from_secs(10),
-            Reconciler::Removal => Duration::from_secs(60),
-            Reconciler::Sweep => Duration::from_secs(3600),
-        }
+        Duration::from_secs(match self {
+            Reconciler::DirectoryRefresh => 1,
+            Reconciler::Resign => 2,
+            Reconciler::StorageWatch | Reconciler::Collect => 5,
+            Reconciler::Held => 10,
+            Reconciler::Suspects => 15,
+            Reconciler::ActivityFlush => 30,
+            Reconciler::Scrub | Reconciler::Purge | Reconciler::Files => 60,
+            Reconciler::Retain | Reconciler::Sweep => 3600,
+        })
     }
 
-    /// One run.
-    pub async fn tick(self, core: &Core) -> Result<()> {
+    /// One run. What it did, in words; empty for nothing.
+    pub(crate) async fn tick(self, core: &Core) -> Result<String> {
         match self {
-            Reconciler::ActivityFlush => core.activity.flush(&core.db, &core.directory, core.now()).await,
-            Reconciler::DirectoryRefresh => core.refresh().await,
-            Reconciler::Resign => {
-                while crate::key::resign_some(core).await? {}
-                Ok(())
+            Reconciler::ActivityFlush => core.activity.flush(&core.db, &core.directory, core.now()).await?,
+            Reconciler::DirectoryRefresh => core.refresh().await?,
+            Reconciler::StorageWatch => core.storage_check().await?,
+            Reconciler::Resign => while crate::key::resign_some(core).await? {},
+            Reconciler::Held => core.push().release_held().await?,
+            Reconciler::Suspects => {
+                let damaged = core.suspects_check().await?;
+                return Ok(if damaged > 0 { format!("{damaged} files are damaged") } else { String::new() });
             }
-            Reconciler::Held => core.push().release_held().await,
-            Reconciler::Removal => removal(core).await,
-            Reconciler::Sweep => sweep(core).await,
+            Reconciler::Scrub => return scrub::some(core).await,
+            Reconciler::Retain => return retention::retain(core).await,
+            Reconciler::Collect => retention::collect_open(core).await?,
+            Reconciler::Purge => return purge(core).await,
+            Reconciler::Files => {
+                let (files, bytes) = core.files_remove().await?;
+                return Ok(if files > 0 {
+                    format!("removed {files} files, {}", format::bytes(bytes))
+                } else {
+                    String::new()
+                });
+            }
+            Reconciler::Sweep => return sweep(core).await,
         }
+        Ok(String::new())
     }
 }
 
-async fn removal(core: &Core) -> Result<()> {
-    while core.db.cache_remove_some().await? {}
-    while core.db.nar_delete_unused(core.now().plus(-ORPHAN_AGE).0).await? {}
-    Ok(())
+/// Forgets rows, a few at a time: nothing is read or written in the storage.
+async fn purge(core: &Core) -> Result<String> {
+    // While the storage is not there, nothing is forgotten either.
+    core.storage_require().await?;
+    let mut purged = 0;
+    while let Some(rows) = core.db.cache_remove_some(core.now().0, SOME).await? {
+        purged += rows;
+        tokio::task::yield_now().await;
+    }
+    loop {
+        failpoint::reach("purge.batch");
+        let rows = core.db.aside_purge_some(core.now().0, SOME).await?;
+        purged += rows;
+        if rows == 0 {
+            break;
+        }
+        // Others' turn.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(if purged > 0 { format!("forgot {purged} paths") } else { String::new() })
 }
 
-async fn sweep(core: &Core) -> Result<()> {
+async fn sweep(core: &Core) -> Result<String> {
     let now = core.now();
     core.login_limit.forget_idle();
     core.db.session_delete_old(now.0).await?;
     core.db.pin_delete_expired(now.0).await?;
+    core.db.removal_delete_old(now.plus(-HISTORY).0).await?;
+    core.storage_require().await?;
     loop {
         let stale = core.db.upload_list_stale(now.plus(-UPLOAD_LIFETIME).0).await?;
         if stale.is_empty() {
             break;
         }
         for upload in stale {
-            core.blob.upload_remove(&upload.public_id)?;
+            core.blob.upload_remove(&upload.public_id).await?;
             core.db.upload_delete(upload.id).await?;
         }
     }
     // Folders without an open upload: left by a crash between two steps.
-    for name in core.blob.uploads_before(now.plus(-ORPHAN_AGE))? {
+    for name in core.blob.uploads_before(now.plus(-ORPHAN_AGE)).await? {
         let upload = core.db.upload_find(&name).await?;
         if upload.is_none_or(|upload| upload.state != "open") {
-            core.blob.upload_remove(&name)?;
+            core.blob.upload_remove(&name).await?;
         }
     }
-    core.blob.puts_remove_before(now.plus(-ORPHAN_AGE))?;
+    core.blob.scratch_sweep(now.plus(-ORPHAN_AGE))?;
     core.db.put_nar_delete_old(now.plus(-UPLOAD_LIFETIME).0, now.plus(-PUT_NAR_LIFETIME).0).await?;
-    for folder in 0..1024 {
-        for file_hash in core.blob.stored_before(Kind::Nar, folder, now.plus(-ORPHAN_AGE))? {
-            if !core.db.file_is_needed(file_hash.as_bytes()).await? {
-                core.blob.remove(Kind::Nar, &file_hash)?;
-            }
-        }
-        for file_hash in core.blob.stored_before(Kind::Log, folder, now.plus(-ORPHAN_AGE))? {
-            if !core.db.log_is_needed(file_hash.as_bytes()).await? {
-                core.blob.remove(Kind::Log, &file_hash)?;
-            }
-        }
-    }
-    Ok(())
+    let (files, bytes) = core.orphans_find(now.plus(-ORPHAN_AGE)).await?;
+    Ok(if files > 0 {
+        format!("found {files} files that nothing needs, {}", format::bytes(bytes))
+    } else {
+        String::new()
+    })
 }

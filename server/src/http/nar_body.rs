@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use iglu_core::{Cache, activity::Counter};
+use iglu_core::{Cache, Core};
+use nix_compat::nixhash::Sha256;
 use rustix::io::{ReadWriteFlags, preadv2};
 use std::{
     fs::File,
@@ -60,22 +61,37 @@ enum Reading {
     Blocking(JoinHandle<io::Result<Bytes>>),
 }
 
+/// Whose bytes are sent: counts them, and hears of it when they cannot be read.
+pub struct Sending {
+    pub core: Core,
+    pub cache: Arc<Cache>,
+    pub file_hash: Sha256,
+}
+
+impl Sending {
+    pub fn sent(&self, bytes: u64) {
+        self.cache.counters().nar_bytes.add(bytes);
+    }
+
+    /// The connection breaks, for the length was promised; the file is looked at before the next one asks.
+    pub fn failed(&self, error: &io::Error) {
+        tracing::error!(%error, file = self.file_hash.to_nix32(), "reading a NAR file failed");
+        self.core.fetch().unreadable(&self.file_hash);
+    }
+}
+
 /// Bytes `offset..offset + left` of a file.
 pub struct NarBody {
     file: Arc<File>,
     offset: u64,
     left: u64,
     reading: Reading,
-    cache: Arc<Cache>,
+    sending: Sending,
 }
 
 impl NarBody {
-    pub fn new(file: File, offset: u64, length: u64, cache: Arc<Cache>) -> NarBody {
-        NarBody { file: Arc::new(file), offset, left: length, reading: Reading::Idle, cache }
-    }
-
-    fn count(&self) -> &Counter {
-        &self.cache.counters().nar_bytes
+    pub fn new(file: File, offset: u64, length: u64, sending: Sending) -> NarBody {
+        NarBody { file: Arc::new(file), offset, left: length, reading: Reading::Idle, sending }
     }
 }
 
@@ -105,7 +121,7 @@ impl Body for NarBody {
                     match read.unwrap_or_else(|error| Err(io::Error::other(error))) {
                         Ok(bytes) => bytes,
                         Err(error) => {
-                            tracing::error!(%error, "reading a NAR file failed");
+                            self.sending.failed(&error);
                             return Poll::Ready(Some(Err(error)));
                         }
                     }
@@ -114,7 +130,7 @@ impl Body for NarBody {
             let length = bytes.len() as u64;
             self.offset += length;
             self.left -= length;
-            self.count().add(length);
+            self.sending.sent(length);
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
     }

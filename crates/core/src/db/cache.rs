@@ -8,7 +8,7 @@ statements! {
     INSERT_CACHE = "INSERT INTO cache (name, is_public, priority, compression, created_at, client_filter_keys) \
         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
     LIST_CACHES = "SELECT id, name, is_public, priority, compression, is_lenient, client_filter_keys, created_at, path_count, \
-        stored_bytes, last_push_at FROM cache WHERE removed_at IS NULL ORDER BY name";
+        stored_bytes, last_push_at, keep_pushed_days, keep_used_days, keep_bytes, keep_revisions, most_bytes, most_upload_bytes FROM cache WHERE removed_at IS NULL ORDER BY name";
     SET_LENIENCY = "UPDATE cache SET is_lenient = $2, client_filter_keys = $3 WHERE id = $1";
     SHOW_HELD = "UPDATE store_path SET is_visible = TRUE WHERE cache_id = $1 AND NOT is_visible";
     CLEAR_AWAITED = "DELETE FROM awaited_reference WHERE cache_id = $1";
@@ -17,11 +17,6 @@ statements! {
     INSERT_UPSTREAM = "INSERT INTO upstream (cache_id, url) VALUES ($1, $2)";
     LIST_UPSTREAMS = "SELECT cache_id, url FROM upstream ORDER BY id";
     HIDE_CACHE = "UPDATE cache SET name = $2, removed_at = $3, is_public = FALSE WHERE id = $1 AND removed_at IS NULL";
-    LIST_REMOVED = "SELECT id FROM cache WHERE removed_at IS NOT NULL ORDER BY id";
-    DELETE_SOME_PATHS = "DELETE FROM store_path WHERE id IN (SELECT id FROM store_path WHERE cache_id = $1 LIMIT 500)";
-    DELETE_CACHE = "DELETE FROM cache WHERE id = $1";
-    DELETE_UNUSED_NARS = "DELETE FROM nar WHERE id IN (SELECT n.id FROM nar n WHERE n.created_at < $1 \
-        AND NOT EXISTS (SELECT 1 FROM store_path p WHERE p.nar_id = n.id) LIMIT 500)";
     LIST_TRAFFIC = "SELECT cache_id, CAST(SUM(narinfo_hits) AS BIGINT) AS narinfo_hits, \
         CAST(SUM(narinfo_misses) AS BIGINT) AS narinfo_misses, CAST(SUM(nar_bytes) AS BIGINT) AS nar_bytes, \
         CAST(SUM(pushed_paths) AS BIGINT) AS pushed_paths FROM cache_activity WHERE hour >= $1 GROUP BY cache_id";
@@ -42,6 +37,12 @@ pub(crate) struct CacheRow {
     pub path_count: i64,
     pub stored_bytes: i64,
     pub last_push_at: Option<i64>,
+    pub keep_pushed_days: Option<i64>,
+    pub keep_used_days: Option<i64>,
+    pub keep_bytes: Option<i64>,
+    pub keep_revisions: Option<i64>,
+    pub most_bytes: Option<i64>,
+    pub most_upload_bytes: Option<i64>,
 }
 
 pub(crate) struct NewCache<'a> {
@@ -161,26 +162,6 @@ impl Db {
             audit!(tx, audit);
             bump!(tx);
             hidden.rows_affected() > 0
-        }))
-    }
-
-    /// Removes some rows of caches that are gone. True when there was something to do.
-    pub async fn cache_remove_some(&self) -> Result<bool> {
-        let removed: Option<i64> = read!(self, |pool| sqlx::query_scalar(LIST_REMOVED).fetch_optional(pool).await?);
-        let Some(id) = removed else { return Ok(false) };
-        transact!(self, |tx| {
-            let paths = sqlx::query(DELETE_SOME_PATHS).bind(id).execute(&mut *tx).await?.rows_affected();
-            if paths == 0 {
-                sqlx::query(DELETE_CACHE).bind(id).execute(&mut *tx).await?;
-            }
-        });
-        Ok(true)
-    }
-
-    /// Forgets some NARs that no path needs since `before`; their files are swept later. True when there were any.
-    pub async fn nar_delete_unused(&self, before: i64) -> Result<bool> {
-        Ok(transact!(self, |tx| {
-            sqlx::query(DELETE_UNUSED_NARS).bind(before).execute(&mut *tx).await?.rows_affected() > 0
         }))
     }
 

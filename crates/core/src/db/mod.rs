@@ -6,21 +6,29 @@
 
 mod account;
 mod activity;
+mod aside;
 mod cache;
+mod check;
+mod dead;
 mod key;
 mod path;
 mod pin;
 mod push;
+mod retention;
 mod side;
 mod token;
 
 pub(crate) use account::NewSession;
 pub(crate) use activity::ActivityDelta;
+pub(crate) use aside::{DamagedRow, Departure};
 pub(crate) use cache::{CacheRow, CacheUpdate, NewCache};
+pub(crate) use check::NarRow;
+pub(crate) use dead::DeadFile;
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
-pub(crate) use push::{Commit, Committed, NewFile, PartRow, UploadRow};
+pub(crate) use push::{Commit, NewFile, Outcome, PartRow, UploadRow};
+pub(crate) use retention::{GraphRow, RemovalRow, SetAside};
 pub(crate) use side::NewLog;
 pub(crate) use token::{NewToken, scope};
 
@@ -224,6 +232,15 @@ impl Db {
         }
     }
 
+    /// For tests: makes something wrong.
+    #[cfg(test)]
+    pub async fn test_execute(&self, sql: &'static str) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(sql).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
     /// Raised by every change of what servers hold in memory.
     pub async fn generation(&self) -> Result<i64> {
         Ok(read!(self, |pool| sqlx::query_scalar(GET_GENERATION).fetch_one(pool).await?))
@@ -264,8 +281,23 @@ mod tests {
     use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
     fn all_statements() -> Vec<(&'static str, &'static str)> {
-        [ALL, account::ALL, activity::ALL, cache::ALL, key::ALL, path::ALL, pin::ALL, push::ALL, side::ALL, token::ALL]
-            .concat()
+        [
+            ALL,
+            account::ALL,
+            activity::ALL,
+            aside::ALL,
+            cache::ALL,
+            check::ALL,
+            dead::ALL,
+            key::ALL,
+            path::ALL,
+            pin::ALL,
+            push::ALL,
+            retention::ALL,
+            side::ALL,
+            token::ALL,
+        ]
+        .concat()
     }
 
     async fn prepare_all(db: &Db) {

@@ -19,6 +19,8 @@ statements! {
         WHERE n.file_hash = $2 AND p.cache_id = $1 AND p.is_visible LIMIT 1";
     GET_PUT_NAR_FILE = "SELECT CAST(NULL AS BIGINT) AS path_id, file_size, compression FROM put_nar \
         WHERE cache_id = $1 AND file_hash = $2 AND compression IS NOT NULL";
+    GET_COLLECTED_NAR_FILE = "SELECT CAST(NULL AS BIGINT) AS path_id, n.file_size, n.compression FROM nar n \
+        JOIN set_aside s ON s.nar_id = n.id WHERE n.file_hash = $2 AND s.cache_id = $1 AND s.reason = 'collected' LIMIT 1";
     LIST_NAMES_AFTER = "SELECT hash, name FROM store_path WHERE cache_id = $1 AND hash > $2 AND is_visible ORDER BY hash LIMIT 1000";
     GET_PATH_ROW = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 AND hash = $2";
@@ -130,7 +132,7 @@ impl Db {
     }
 
     pub async fn nar_file_get(&self, cache_id: i64, file_hash: &[u8]) -> Result<Option<NarFileRow>> {
-        for sql in [GET_NAR_FILE, GET_PUT_NAR_FILE] {
+        for sql in [GET_NAR_FILE, GET_PUT_NAR_FILE, GET_COLLECTED_NAR_FILE] {
             let found: Option<NarFileRow> =
                 read!(self, |pool| sqlx::query_as(sql).bind(cache_id).bind(file_hash).fetch_optional(pool).await?);
             if found.is_some() {

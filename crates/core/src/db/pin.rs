@@ -29,6 +29,8 @@ pub(crate) struct NewPin<'a> {
     pub cache_id: i64,
     pub name: &'a str,
     pub store_path: &'a str,
+    /// Its hash part.
+    pub hash: &'a str,
     /// JSON arrays and objects.
     pub artifacts: &'a str,
     pub keep: &'a str,
@@ -41,6 +43,9 @@ impl Db {
     /// Adds a revision, and removes those that its rule is no longer for.
     pub async fn pin_insert(&self, pin: &NewPin<'_>, audit: &Audit) -> Result<()> {
         transact!(self, |tx| {
+            // Whoever collects the cache at this moment must hear of it.
+            sqlx::query(super::aside::LOCK_CACHE).bind(pin.cache_id).execute(&mut *tx).await?;
+            sqlx::query(super::aside::NEEDED_MEANWHILE).bind(pin.cache_id).bind(pin.hash).execute(&mut *tx).await?;
             let revision: i64 =
                 sqlx::query_scalar(NEXT_REVISION).bind(pin.cache_id).bind(pin.name).fetch_one(&mut *tx).await?;
             sqlx::query(INSERT_PIN)

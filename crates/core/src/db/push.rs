@@ -1,6 +1,13 @@
 //! Statements of the push: uploads, their parts, NAR files put by name, and the one transaction that publishes a path.
 
-use super::*;
+use super::{
+    aside::{
+        ADD_TO_CACHE, DELETE_ASIDE_OF_PATH, FIND_DAMAGED, MOVE_ASIDE_TO_NAR, NEEDED_MEANWHILE, SET_WHOLE,
+        put_back_collected, put_back_damaged, release_nars,
+    },
+    dead::GET_DEAD_FILE,
+    *,
+};
 use nix_compat::{debug_info::DebugId, store_path::StorePath};
 use sqlx::{AssertSqlSafe, FromRow};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,16 +18,17 @@ statements! {
     FIND_UPLOAD = "SELECT id, public_id, cache_id, compression, pushed_by, state FROM upload WHERE public_id = $1";
     TOUCH_UPLOAD = "UPDATE upload SET touched_at = $2 WHERE id = $1 AND state = 'open'";
     END_UPLOAD = "UPDATE upload SET state = $2, touched_at = $3 WHERE id = $1";
+    COUNT_OPEN_UPLOADS_OF = "SELECT COUNT(*) FROM upload WHERE state = 'open' AND pushed_by = $1";
     COUNT_OPEN_UPLOADS = "SELECT COUNT(*) FROM upload WHERE state = 'open'";
     PUT_PART = "INSERT INTO upload_part (upload_id, number, size, md5) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (upload_id, number) DO UPDATE SET size = excluded.size, md5 = excluded.md5";
     LIST_PARTS = "SELECT number, size, md5 FROM upload_part WHERE upload_id = $1 ORDER BY number";
     LIST_STALE_UPLOADS = "SELECT id, public_id, cache_id, compression, pushed_by, state FROM upload WHERE touched_at < $1 LIMIT 100";
     DELETE_UPLOAD = "DELETE FROM upload WHERE id = $1";
-    LOCK_CACHE = "UPDATE cache SET last_push_at = $2 WHERE id = $1";
+    LOCK_CACHE = "UPDATE cache SET last_push_at = $2 WHERE id = $1 RETURNING collected_since IS NOT NULL";
     FIND_PATH = "SELECT p.id, p.name, p.nar_size, p.signatures, p.refs, n.nar_hash FROM store_path p JOIN nar n ON n.id = p.nar_id \
         WHERE p.cache_id = $1 AND p.hash = $2";
-    FIND_NAR_BY_HASH = "SELECT id, file_size FROM nar WHERE nar_hash = $1 ORDER BY id LIMIT 1";
+    FIND_NAR_BY_HASH = "SELECT id, file_size FROM nar WHERE nar_hash = $1 AND damaged_at IS NULL ORDER BY id LIMIT 1";
     FIND_NAR_BY_FILE = "SELECT id, file_size FROM nar WHERE file_hash = $1 AND nar_hash = $2";
     INSERT_NAR = "INSERT INTO nar (nar_hash, nar_size, file_hash, file_size, compression, created_at) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (file_hash) DO NOTHING";
@@ -34,7 +42,6 @@ statements! {
     TAKE_AWAITED = "DELETE FROM awaited_reference WHERE cache_id = $1 AND hash = $2 RETURNING path_id";
     COUNT_AWAITED = "SELECT COUNT(*) FROM awaited_reference WHERE path_id = $1";
     SHOW_PATH = "UPDATE store_path SET is_visible = $2 WHERE id = $1 RETURNING hash";
-    ADD_TO_CACHE = "UPDATE cache SET path_count = path_count + 1, stored_bytes = stored_bytes + $2 WHERE id = $1";
     SET_SIGNATURES = "UPDATE store_path SET signatures = $2 WHERE id = $1";
     PUT_PUT_NAR = "INSERT INTO put_nar (cache_id, file_hash, file_size, touched_at, announced) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (cache_id, file_hash) DO UPDATE SET touched_at = excluded.touched_at, \
@@ -42,7 +49,6 @@ statements! {
     GET_PUT_NAR = "SELECT file_size, compression, announced FROM put_nar WHERE cache_id = $1 AND file_hash = $2";
     SET_PUT_NAR_VERIFIED = "UPDATE put_nar SET compression = $3 WHERE cache_id = $1 AND file_hash = $2";
     DELETE_OLD_PUT_NARS = "DELETE FROM put_nar WHERE (compression IS NULL AND touched_at < $1) OR touched_at < $2";
-    IS_FILE_NEEDED = "SELECT (SELECT COUNT(*) FROM nar WHERE file_hash = $1) + (SELECT COUNT(*) FROM put_nar WHERE file_hash = $1)";
 }
 
 #[derive(Clone, Debug, FromRow)]
@@ -123,9 +129,18 @@ pub(crate) struct Commit<'a> {
     pub hold: bool,
 }
 
-pub(crate) enum Committed {
-    /// The hash parts that became visible, the path's own among them unless it is held.
-    New { visible: Vec<String>, file_size: i64 },
+/// What a commit did, and to whom it is news.
+pub(crate) struct Committed {
+    pub outcome: Outcome,
+    /// Paths that became visible, by cache and hash part: those that waited, and those that were out of their caches and whose bytes
+    /// or referrers came back.
+    pub visible: Vec<(i64, String)>,
+}
+
+pub(crate) enum Outcome {
+    New {
+        file_size: i64,
+    },
     /// The cache has this path; the first one stays. Signatures were merged where the NAR and references are the same.
     Existing,
     /// Nothing was stored, because these references, by base name, are not in the cache.
@@ -138,19 +153,101 @@ macro_rules! release {
     ($tx:ident, $cache_id:expr, $arrived:ident, $visible:ident) => {
         let mut arrived: Vec<String> = $arrived;
         while let Some(hash) = arrived.pop() {
-            let waiting: Vec<i64> =
-                sqlx::query_scalar(TAKE_AWAITED).bind($cache_id).bind(hash).fetch_all(&mut *$tx).await?;
+            let waiting: Vec<i64> = sqlx::query_scalar(crate::db::push::TAKE_AWAITED)
+                .bind($cache_id)
+                .bind(hash)
+                .fetch_all(&mut *$tx)
+                .await?;
             for path_id in waiting {
-                let left: i64 = sqlx::query_scalar(COUNT_AWAITED).bind(path_id).fetch_one(&mut *$tx).await?;
+                let left: i64 =
+                    sqlx::query_scalar(crate::db::push::COUNT_AWAITED).bind(path_id).fetch_one(&mut *$tx).await?;
                 if left == 0 {
-                    let hash: String =
-                        sqlx::query_scalar(SHOW_PATH).bind(path_id).bind(true).fetch_one(&mut *$tx).await?;
+                    let hash: String = sqlx::query_scalar(crate::db::push::SHOW_PATH)
+                        .bind(path_id)
+                        .bind(true)
+                        .fetch_one(&mut *$tx)
+                        .await?;
                     arrived.push(hash.clone());
                     $visible.push(hash);
                 }
             }
         }
     };
+}
+pub(super) use release;
+
+/// Shows again, with the open transaction `$tx`, what was out of its cache because the file of this NAR was damaged: the bytes are
+/// here again, in this file.
+macro_rules! heal {
+    ($tx:ident, $commit:ident, $file:ident, $visible:ident) => {
+        let damaged: Vec<i64> = sqlx::query_scalar(FIND_DAMAGED).bind($commit.nar_hash).fetch_all(&mut *$tx).await?;
+        if !damaged.is_empty() {
+            let whole: Option<NarRow> = sqlx::query_as(FIND_NAR_BY_FILE)
+                .bind($file.hash)
+                .bind($commit.nar_hash)
+                .fetch_optional(&mut *$tx)
+                .await?;
+            let whole = match whole {
+                Some(whole) => whole,
+                None => insert_nar!($tx, $commit, $file),
+            };
+            sqlx::query(SET_WHOLE).bind(whole.id).execute(&mut *$tx).await?;
+            for nar_id in damaged.iter().filter(|id| **id != whole.id) {
+                sqlx::query(MOVE_ASIDE_TO_NAR)
+                    .bind(nar_id)
+                    .bind(whole.id)
+                    .bind(whole.file_size)
+                    .execute(&mut *$tx)
+                    .await?;
+            }
+            put_back_damaged!($tx, whole.id, $visible);
+            release_nars!($tx, damaged.into_iter().filter(|id| *id != whole.id), $commit.now);
+            // Other servers remember that the paths are absent.
+            bump!($tx);
+        }
+    };
+}
+
+/// A NAR with what stands beside it, with the open transaction `$tx`.
+macro_rules! insert_nar {
+    ($tx:ident, $commit:ident, $file:ident) => {{
+        sqlx::query(INSERT_NAR)
+            .bind($commit.nar_hash)
+            .bind($commit.nar_size)
+            .bind($file.hash)
+            .bind($file.size)
+            .bind($file.compression)
+            .bind($commit.now)
+            .execute(&mut *$tx)
+            .await?;
+        let nar: Option<NarRow> =
+            sqlx::query_as(FIND_NAR_BY_FILE).bind($file.hash).bind($commit.nar_hash).fetch_optional(&mut *$tx).await?;
+        // One file that unpacks to two NARs, read by two names of compression.
+        let Some(nar) = nar else {
+            return Err(Error::invalid("", "this file is stored already as another NAR"));
+        };
+        if let Some(listing) = $commit.listing {
+            sqlx::query(INSERT_LISTING).bind(nar.id).bind(listing).execute(&mut *$tx).await?;
+        }
+        for id in $commit.debug_ids {
+            sqlx::query(INSERT_DEBUG_ID).bind(&id.as_bytes()[..]).bind(nar.id).execute(&mut *$tx).await?;
+        }
+        nar
+    }};
+}
+
+impl ExistingPath {
+    /// All its signatures, where the commit brings some that it lacks. All that a signature covers must be the same.
+    fn merged(&self, commit: &Commit<'_>) -> Option<String> {
+        let same = self.nar_hash == commit.nar_hash
+            && self.refs == commit.refs
+            && self.name == commit.name
+            && self.nar_size == commit.nar_size;
+        let old: BTreeSet<&str> = self.signatures.lines().collect();
+        let merged: BTreeSet<&str> = old.iter().copied().chain(commit.signatures.lines()).collect();
+        let is_more = merged.len() > old.len() && merged.len() <= MOST_SIGNATURES;
+        (same && is_more).then(|| merged.into_iter().collect::<Vec<_>>().join("\n"))
+    }
 }
 
 impl Db {
@@ -202,6 +299,11 @@ impl Db {
 
     pub async fn upload_open_count(&self) -> Result<i64> {
         Ok(read!(self, |pool| sqlx::query_scalar(COUNT_OPEN_UPLOADS).fetch_one(pool).await?))
+    }
+
+    /// Open uploads of one pusher.
+    pub async fn upload_open_count_of(&self, pushed_by: &str) -> Result<i64> {
+        Ok(read!(self, |pool| sqlx::query_scalar(COUNT_OPEN_UPLOADS_OF).bind(pushed_by).fetch_one(pool).await?))
     }
 
     /// Notes a part that is stored whole. False when the upload ended meanwhile.
@@ -289,100 +391,83 @@ impl Db {
         Ok(found.is_some())
     }
 
-    /// Whether anything still names this NAR file.
-    pub async fn file_is_needed(&self, file_hash: &[u8]) -> Result<bool> {
-        let count: i64 = read!(self, |pool| sqlx::query_scalar(IS_FILE_NEEDED).bind(file_hash).fetch_one(pool).await?);
-        Ok(count > 0)
-    }
-
     /// Publishes a path: NAR, path, references and released referrers in one transaction.
     pub async fn path_commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         Ok(transact!(self, |tx| {
             // The row lock orders the pushes to one cache, so that a path and its reference cannot miss each other.
-            sqlx::query(LOCK_CACHE).bind(commit.cache_id).bind(commit.now).execute(&mut *tx).await?;
+            let is_collected: bool =
+                sqlx::query_scalar(LOCK_CACHE).bind(commit.cache_id).bind(commit.now).fetch_one(&mut *tx).await?;
+            let mut visible: Vec<(i64, String)> = Vec::new();
+            if let Some(file) = &commit.file {
+                let dead: Option<Option<i64>> =
+                    sqlx::query_scalar(GET_DEAD_FILE).bind("nar").bind(file.hash).fetch_optional(&mut *tx).await?;
+                if let Some(Some(_)) = dead {
+                    return Err(Error::Interrupted(
+                        "the file is being removed at this moment; push it again".to_owned(),
+                    ));
+                }
+                heal!(tx, commit, file, visible);
+            }
 
             let existing: Option<ExistingPath> =
                 sqlx::query_as(FIND_PATH).bind(commit.cache_id).bind(commit.hash).fetch_optional(&mut *tx).await?;
-            if let Some(existing) = existing {
-                // All that a signature covers must be the same.
-                let same = existing.nar_hash == commit.nar_hash
-                    && existing.refs == commit.refs
-                    && existing.name == commit.name
-                    && existing.nar_size == commit.nar_size;
-                if same {
-                    let old: BTreeSet<&str> = existing.signatures.lines().collect();
-                    let merged: BTreeSet<&str> = old.iter().copied().chain(commit.signatures.lines()).collect();
-                    if merged.len() > old.len() && merged.len() <= MOST_SIGNATURES {
-                        let merged = merged.into_iter().collect::<Vec<_>>().join("\n");
-                        sqlx::query(SET_SIGNATURES).bind(existing.id).bind(merged).execute(&mut *tx).await?;
-                    }
+            let outcome = if let Some(existing) = existing {
+                if let Some(merged) = existing.merged(commit) {
+                    sqlx::query(SET_SIGNATURES).bind(existing.id).bind(merged).execute(&mut *tx).await?;
                 }
-                if let Some(upload_id) = commit.upload_id {
-                    sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(commit.now).execute(&mut *tx).await?;
-                }
-                Committed::Existing
+                Outcome::Existing
             } else {
                 let mut missing: BTreeMap<String, String> =
                     commit.awaits.iter().map(|path| (path.to_string(), path.hash().to_string())).collect();
-                for chunk in commit.awaits.chunks(CHUNK) {
-                    let sql = format!(
-                        "SELECT hash, name FROM store_path WHERE cache_id = $1 AND is_visible AND hash IN ({})",
-                        placeholders(2, chunk.len())
-                    );
-                    let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(commit.cache_id);
-                    for path in chunk {
-                        query = query.bind(path.hash().to_string());
+                for again in [false, true] {
+                    for chunk in commit.awaits.chunks(CHUNK) {
+                        let sql = format!(
+                            "SELECT hash, name FROM store_path WHERE cache_id = $1 AND is_visible AND hash IN ({})",
+                            placeholders(2, chunk.len())
+                        );
+                        let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(commit.cache_id);
+                        for path in chunk {
+                            query = query.bind(path.hash().to_string());
+                        }
+                        let found: Vec<(String, String)> = query.fetch_all(&mut *tx).await?;
+                        for (hash, name) in found {
+                            missing.remove(&format!("{hash}-{name}"));
+                        }
                     }
-                    let found: Vec<(String, String)> = query.fetch_all(&mut *tx).await?;
-                    for (hash, name) in found {
-                        missing.remove(&format!("{hash}-{name}"));
+                    if again || missing.is_empty() {
+                        break;
+                    }
+                    // Their pusher may have been told that they are here, before they were collected.
+                    let before = visible.len();
+                    put_back_collected!(tx, commit.cache_id, missing.values().cloned().collect(), visible);
+                    if visible.len() == before {
+                        break;
                     }
                 }
                 if !missing.is_empty() && !commit.hold {
-                    return Ok(Committed::Missing(missing.into_keys().collect()));
+                    // What was put back stays where it was: nothing of this transaction is kept.
+                    return Ok(Committed {
+                        outcome: Outcome::Missing(missing.into_keys().collect()),
+                        visible: Vec::new(),
+                    });
                 }
 
                 let shared: Option<NarRow> =
                     sqlx::query_as(FIND_NAR_BY_HASH).bind(commit.nar_hash).fetch_optional(&mut *tx).await?;
-                let nar = match shared {
-                    Some(nar) => nar,
-                    None => {
-                        let Some(file) = &commit.file else {
-                            return Err(Error::Interrupted(
-                                "the NAR was removed while this path was pushed; push it again".to_owned(),
-                            ));
-                        };
-                        sqlx::query(INSERT_NAR)
-                            .bind(commit.nar_hash)
-                            .bind(commit.nar_size)
-                            .bind(file.hash)
-                            .bind(file.size)
-                            .bind(file.compression)
-                            .bind(commit.now)
-                            .execute(&mut *tx)
-                            .await?;
-                        let nar: Option<NarRow> = sqlx::query_as(FIND_NAR_BY_FILE)
-                            .bind(file.hash)
-                            .bind(commit.nar_hash)
-                            .fetch_optional(&mut *tx)
-                            .await?;
-                        // One file that unpacks to two NARs, read by two names of compression.
-                        let Some(nar) = nar else {
-                            return Err(Error::invalid("", "this file is stored already as another NAR"));
-                        };
-                        if let Some(listing) = commit.listing {
-                            sqlx::query(INSERT_LISTING).bind(nar.id).bind(listing).execute(&mut *tx).await?;
-                        }
-                        for id in commit.debug_ids {
-                            sqlx::query(INSERT_DEBUG_ID)
-                                .bind(&id.as_bytes()[..])
-                                .bind(nar.id)
-                                .execute(&mut *tx)
-                                .await?;
-                        }
-                        nar
+                let nar = match (shared, &commit.file) {
+                    (Some(nar), _) => nar,
+                    (None, Some(file)) => insert_nar!(tx, commit, file),
+                    (None, None) => {
+                        return Err(Error::Interrupted(
+                            "the NAR was removed while this path was pushed; push it again".to_owned(),
+                        ));
                     }
                 };
+                let before: Option<i64> = sqlx::query_scalar(DELETE_ASIDE_OF_PATH)
+                    .bind(commit.cache_id)
+                    .bind(commit.hash)
+                    .fetch_optional(&mut *tx)
+                    .await?;
                 let path_id: i64 = sqlx::query_scalar(INSERT_PATH)
                     .bind(commit.cache_id)
                     .bind(commit.hash)
@@ -399,6 +484,7 @@ impl Db {
                     .bind(missing.is_empty())
                     .fetch_one(&mut *tx)
                     .await?;
+                release_nars!(tx, before, commit.now);
                 for hash in missing.values() {
                     sqlx::query(INSERT_AWAITED)
                         .bind(commit.cache_id)
@@ -408,19 +494,31 @@ impl Db {
                         .await?;
                 }
 
-                let mut visible = Vec::new();
+                let mut shown = Vec::new();
                 if missing.is_empty() {
-                    visible.push(commit.hash.to_owned());
+                    shown.push(commit.hash.to_owned());
                 }
-                let arrived = visible.clone();
-                release!(tx, commit.cache_id, arrived, visible);
-
-                sqlx::query(ADD_TO_CACHE).bind(commit.cache_id).bind(nar.file_size).execute(&mut *tx).await?;
-                if let Some(upload_id) = commit.upload_id {
-                    sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(commit.now).execute(&mut *tx).await?;
-                }
-                Committed::New { visible, file_size: nar.file_size }
+                let arrived = shown.clone();
+                release!(tx, commit.cache_id, arrived, shown);
+                visible.extend(shown.into_iter().map(|hash| (commit.cache_id, hash)));
+                sqlx::query(ADD_TO_CACHE)
+                    .bind(commit.cache_id)
+                    .bind(1_i64)
+                    .bind(nar.file_size)
+                    .execute(&mut *tx)
+                    .await?;
+                Outcome::New { file_size: nar.file_size }
+            };
+            if let Some(upload_id) = commit.upload_id {
+                sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(commit.now).execute(&mut *tx).await?;
             }
+            if is_collected {
+                for hash in std::iter::once(commit.hash).chain(commit.refs.split(' ').filter_map(|name| name.get(..32)))
+                {
+                    sqlx::query(NEEDED_MEANWHILE).bind(commit.cache_id).bind(hash).execute(&mut *tx).await?;
+                }
+            }
+            Committed { outcome, visible }
         }))
     }
 }

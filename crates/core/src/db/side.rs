@@ -8,7 +8,6 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (cache_id, drv) DO UPDATE SET file_hash = excluded.file_hash, \
         file_size = excluded.file_size, size = excluded.size, put_at = excluded.put_at, put_by = excluded.put_by";
     GET_LOG = "SELECT file_hash, file_size, size FROM build_log WHERE cache_id = $1 AND drv = $2";
-    IS_LOG_NEEDED = "SELECT COUNT(*) FROM build_log WHERE file_hash = $1";
     PUT_REALISATION = "INSERT INTO realisation (cache_id, key, document, put_at, put_by) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (cache_id, key) DO NOTHING";
     GET_REALISATION = "SELECT document FROM realisation WHERE cache_id = $1 AND key = $2";
@@ -55,12 +54,6 @@ impl Db {
 
     pub async fn log_get(&self, cache_id: i64, drv: &str) -> Result<Option<LogRow>> {
         Ok(read!(self, |pool| sqlx::query_as(GET_LOG).bind(cache_id).bind(drv).fetch_optional(pool).await?))
-    }
-
-    /// Whether any cache names this log file.
-    pub async fn log_is_needed(&self, file_hash: &[u8]) -> Result<bool> {
-        let count: i64 = read!(self, |pool| sqlx::query_scalar(IS_LOG_NEEDED).bind(file_hash).fetch_one(pool).await?);
-        Ok(count > 0)
     }
 
     /// Keeps a realisation; the first one stays.

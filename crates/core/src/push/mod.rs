@@ -17,7 +17,7 @@ use crate::{
     Core,
     blob::Space,
     caller::Caller,
-    db::{Commit, Committed, NewFile},
+    db::{Commit, NewFile, Outcome},
     directory::{Cache, KeyOf},
     error::{Error, Result},
 };
@@ -105,8 +105,8 @@ const MOST_STRANGERS: usize = 16;
 const LONGEST_KEY_NAME: usize = 255;
 
 impl Pushes<'_> {
-    /// Free and total bytes of the storage.
-    pub fn space(&self) -> Result<Space> {
+    /// Free and total bytes of the storage, where there is a bound.
+    pub fn space(&self) -> Result<Option<Space>> {
         self.0.blob.space()
     }
 
@@ -207,8 +207,15 @@ impl Pushes<'_> {
             upload_id: push.upload_id,
             hold: push.hold,
         };
-        match core.db.path_commit(&commit).await? {
-            Committed::New { visible, file_size } => {
+        crate::failpoint::reach("commit.before");
+        let committed = core.db.path_commit(&commit).await?;
+        crate::failpoint::reach("commit.after");
+        // Out of their caches until now, of this one or of others.
+        core.forget(&committed.visible);
+        let own = committed.visible.into_iter().filter(|(cache_id, _)| *cache_id == cache.id).map(|(_, hash)| hash);
+        let visible: Vec<String> = own.collect();
+        match committed.outcome {
+            Outcome::New { file_size } => {
                 self.announce(cache, &visible).await;
                 cache.state.counters.pushed_paths.add(1);
                 cache.state.path_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -216,11 +223,11 @@ impl Pushes<'_> {
                 Ok(Published::New { visible: visible.contains(&hash) })
             }
             // Forgotten whether or not this push changed it: an earlier one may have ended between commit and here.
-            Committed::Existing => {
+            Outcome::Existing => {
                 core.narinfos.forget(cache, &[store_path.hash()]);
                 Ok(Published::Existing)
             }
-            Committed::Missing(missing) => {
+            Outcome::Missing(missing) => {
                 let more = if missing.len() > 5 { format!(" and {} more", missing.len() - 5) } else { String::new() };
                 let missing = missing.into_iter().take(5).collect::<Vec<_>>().join(", ");
                 Err(self.refused(format!(

@@ -4,7 +4,7 @@
 use super::{Claim, KeyedLock, Publish, Published, Pushes, pushed_by};
 use crate::{
     Core,
-    blob::Scratch,
+    blob::{Kind, Scratch, Source},
     caller::{Caller, Discretion},
     db::{PartRow, UploadRow},
     directory::Cache,
@@ -16,7 +16,7 @@ use futures_util::Stream;
 use iglu_api::cache::Permission;
 use md5::Md5;
 use nix_compat::compression::Compression;
-use std::{fs, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 use uuid::Uuid;
 
 /// S3 allows as many; a client with 5 MiB parts reaches 48 GiB.
@@ -73,9 +73,22 @@ impl Pushes<'_> {
     pub async fn multipart_create(&self, caller: &Caller, cache: &str, compression: Compression) -> Result<UploadId> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Push, Discretion::Hide).await?;
+        core.storage_remembered()?;
+        cache.upload_limit(u64::MAX)?;
         let id = UploadId(uuid::Builder::from_random_bytes(crate::clock::random()).into_uuid());
         let by = pushed_by(caller);
+        let most = core.limits.open_uploads;
+        let open = core.db.upload_open_count_of(&by).await?;
+        if open >= i64::from(most) {
+            return Err(Error::TooMany {
+                message: format!(
+                    "{by} has {open} open uploads; {most} are allowed. Complete or abort some, or wait a day"
+                ),
+                retry_after_seconds: 60,
+            });
+        }
         core.db.upload_insert(&id.to_string(), cache.id, compression.as_str(), &by, core.now().0).await?;
+        crate::failpoint::reach("upload.created");
         Ok(id)
     }
 
@@ -94,7 +107,11 @@ impl Pushes<'_> {
         if !(1..=MOST_PARTS).contains(&number) {
             return Err(Error::invalid("partNumber", format!("parts are numbered from 1 to {MOST_PARTS}")));
         }
-        self.open_upload(id, &cache).await?;
+        let upload = self.open_upload(id, &cache).await?;
+        let base64 = STANDARD.encode(md5);
+        if let Some(url) = core.blob.part_url(&upload.public_id, number, &base64).await? {
+            return Ok(PartUrl(url));
+        }
         let proof = core.master.capability(&capability(id, number, &md5));
         let md5 = data_encoding::HEXLOWER.encode(&md5);
         Ok(PartUrl(format!("{}/upload/{id}/{number}?md5={md5}&proof={proof}", core.public_url())))
@@ -115,8 +132,8 @@ impl Pushes<'_> {
         // The cache may be gone since the URL was made.
         let upload = upload.filter(|upload| core.directory.get_by_id(upload.cache_id).is_some());
         let upload = upload.ok_or_else(|| no_upload(id))?;
-        let part = core.blob.part_receive::<_, Md5>(&upload.public_id, body, core.limits.part_bytes).await?;
-        let scratch = Scratch::new(part.path.clone());
+        let part = core.blob.receive::<_, Md5>(body, core.limits.part_bytes).await?;
+        crate::failpoint::reach("part.received");
         core.totals.push_bytes.add(part.size);
         let md5 = md5::Digest::finalize(part.digest);
         if md5[..] != expected[..] {
@@ -124,8 +141,8 @@ impl Pushes<'_> {
                 "part {number} arrived damaged: its MD5 is another; send it again"
             )));
         }
-        fs::rename(&part.path, core.blob.part_path(&upload.public_id, number)).map_err(Error::storage)?;
-        scratch.keep();
+        core.blob.part_keep(&upload.public_id, number, part.scratch.path(), part.size).await?;
+        crate::failpoint::reach("part.kept");
         let row = PartRow { number: number.into(), size: super::signed(part.size), md5: md5.to_vec() };
         if !core.db.part_put(upload.id, &row, core.now().0).await? {
             return Err(no_upload(id));
@@ -168,40 +185,69 @@ impl Pushes<'_> {
         }
         claim.compression = Compression::parse(&upload.compression)
             .map_err(|_| Error::internal(format!("upload {id} in the database: its compression")))?;
-        let stored = core.db.part_list(upload.id).await?;
-        check_parts(&stored, parts.as_deref())?;
+        let stored = match core.blob.parts_beside(&upload.public_id).await? {
+            // What was put straight into the bucket: its ETags are the bucket's own, and every byte is read back.
+            Some(beside) => {
+                let rows = beside.into_iter().map(|part| PartRow {
+                    number: part.number.into(),
+                    size: super::signed(part.size),
+                    md5: Vec::new(),
+                });
+                let rows: Vec<PartRow> = rows.collect();
+                check_parts(&rows, None)?;
+                rows
+            }
+            None => {
+                let rows = core.db.part_list(upload.id).await?;
+                check_parts(&rows, parts.as_deref())?;
+                rows
+            }
+        };
+        let size: u64 = stored.iter().map(|part| part.size.unsigned_abs()).sum();
+        let limit = cache.upload_limit(core.limits.nar_file_bytes)?;
+        if size > limit {
+            return Err(Error::TooLarge(format!(
+                "the file of {} has {size} bytes; {limit} are allowed in cache \"{}\"",
+                claim.store_path, cache.name
+            )));
+        }
 
         let hash = claim.store_path.hash();
         let present = core.db.paths_present(cache.id, &[hash.to_string()], false).await?;
         if !present.is_empty() {
             core.db.upload_end(upload.id, "done", core.now().0).await?;
-            core.blob.upload_remove(&upload.public_id)?;
+            core.blob.upload_remove(&upload.public_id).await?;
             return Ok(Published::Existing);
         }
 
-        let paths: Vec<_> = stored
+        let sources: Vec<Source> = stored
             .iter()
             .filter(|part| part.size > 0)
-            .map(|part| core.blob.part_path(&upload.public_id, u32::try_from(part.number).unwrap_or(0)))
+            .map(|part| {
+                let number = u32::try_from(part.number).unwrap_or(0);
+                core.blob.part_source(&upload.public_id, number, part.size.unsigned_abs())
+            })
             .collect();
         // What is verified is what is published: a name of our own, which a part that comes once more cannot replace. A
-        // single part is the file already; more are copied into one while they are read.
-        let staged = core.blob.scratch_path(&upload.public_id)?;
-        let _scratch = Scratch::new(staged.clone());
-        let found = match &paths[..] {
-            [only] => {
-                fs::hard_link(only, &staged).map_err(Error::storage)?;
-                self.verify(&claim, vec![staged.clone()], None).await?
-            }
-            _ => self.verify(&claim, paths, Some(staged.clone())).await?,
+        // single part is the file already, where it lies on this disk; otherwise the bytes are copied while they are read.
+        let scratch = Scratch::new(core.blob.scratch_path());
+        let staged = scratch.path().to_owned();
+        let first = stored.iter().find(|part| part.size > 0).and_then(|part| u32::try_from(part.number).ok());
+        let linked = match first {
+            Some(number) if sources.len() == 1 => core.blob.part_link(&upload.public_id, number, &staged)?,
+            _ => false,
         };
-        if !core.db.nar_is_stored(claim.nar_hash.as_bytes()).await? {
-            let (blob, file, now) = (core.blob.clone(), found.file, core.now());
-            tokio::task::spawn_blocking(move || match file {
-                Some(file) => blob.nar_publish(&staged, &file.hash, now),
-                None => Ok(()),
-            })
-            .await??;
+        crate::failpoint::reach("complete.begun");
+        let mut found = match linked {
+            true => self.verify(&claim, vec![Source::File(staged.clone())], None).await?,
+            false => self.verify(&claim, sources, Some(staged.clone())).await?,
+        };
+        crate::failpoint::reach("complete.verified");
+        if core.db.nar_is_stored(claim.nar_hash.as_bytes()).await? {
+            // The bytes are here already; these go.
+            found.file = None;
+        } else if let Some(file) = found.file {
+            core.file_publish(Kind::Nar, &staged, &file.hash, file.size).await?;
         }
         let publish = Publish {
             cache,
@@ -212,7 +258,8 @@ impl Pushes<'_> {
             hold: true,
         };
         let published = self.publish(&publish).await?;
-        core.blob.upload_remove(&upload.public_id)?;
+        crate::failpoint::reach("complete.committed");
+        core.blob.upload_remove(&upload.public_id).await?;
         Ok(published)
     }
 
@@ -223,7 +270,7 @@ impl Pushes<'_> {
         let _turn = core.completing.lock(id).await;
         if let Ok(upload) = self.open_upload(id, &cache).await {
             core.db.upload_end(upload.id, "aborted", core.now().0).await?;
-            core.blob.upload_remove(&upload.public_id)?;
+            core.blob.upload_remove(&upload.public_id).await?;
         }
         Ok(())
     }
@@ -253,8 +300,9 @@ fn check_parts(stored: &[PartRow], listed: Option<&[CompletedPart]>) -> Result<(
     if listed.len() != stored.len() {
         return refuse(format!("{} parts are listed, {} have arrived", listed.len(), stored.len()));
     }
+    let stored: HashMap<i64, &PartRow> = stored.iter().map(|part| (part.number, part)).collect();
     for part in listed {
-        match stored.iter().find(|stored| stored.number == i64::from(part.number)) {
+        match stored.get(&i64::from(part.number)) {
             None => return refuse(format!("part {} has not arrived", part.number)),
             Some(stored) if etag(&stored.md5) != part.etag => {
                 return refuse(format!("part {} has another ETag than listed", part.number));

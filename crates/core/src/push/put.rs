@@ -3,6 +3,7 @@
 
 use super::{Claim, Found, Publish, Published, Pushes, pushed_by};
 use crate::{
+    blob::Kind,
     caller::Caller,
     directory::Cache,
     error::{Error, Result},
@@ -39,16 +40,21 @@ impl NarFileName {
 impl Pushes<'_> {
     /// Whether a pusher may leave out this NAR file. A yes is a promise: what is not published yet is kept longer.
     pub async fn nar_head(&self, cache: &Cache, name: NarFileName) -> Result<bool> {
+        Ok(self.nar_size(cache, &name.file_hash).await?.is_some())
+    }
+
+    /// Bytes of a NAR file that may be named in this cache, and is there.
+    async fn nar_size(&self, cache: &Cache, file_hash: &Sha256) -> Result<Option<u64>> {
         let core = self.0;
-        let file_hash = name.file_hash.as_bytes();
-        if let Some(put) = core.db.put_nar_get(cache.id, file_hash).await? {
-            if core.blob.nar_open(&name.file_hash, put.file_size.unsigned_abs())?.is_some() {
-                core.db.put_nar_put(cache.id, file_hash, put.file_size, None, core.now().0).await?;
-                return Ok(true);
+        if let Some(put) = core.db.put_nar_get(cache.id, file_hash.as_bytes()).await? {
+            let size = put.file_size.unsigned_abs();
+            if core.blob.size(Kind::Nar, file_hash).await? == Some(size) {
+                core.db.put_nar_put(cache.id, file_hash.as_bytes(), put.file_size, None, core.now().0).await?;
+                return Ok(Some(size));
             }
-            return Ok(false);
+            return Ok(None);
         }
-        Ok(core.fetch().nar(cache, &name.file_hash).await?.is_some())
+        Ok(core.fetch().nar(cache, file_hash).await?.map(|nar| nar.size))
     }
 
     /// Takes a NAR file. The bytes must hash to the name; putting the same again is fine.
@@ -71,8 +77,9 @@ impl Pushes<'_> {
         S: Stream<Item = Result<Bytes>> + Unpin,
     {
         let core = self.0;
-        let received = core.blob.put_receive::<_, sha2::Sha256>(body, core.limits.nar_file_bytes).await?;
-        let scratch = crate::blob::Scratch::new(received.path.clone());
+        core.storage_remembered()?;
+        let limit = cache.upload_limit(core.limits.nar_file_bytes)?;
+        let received = core.blob.receive::<_, sha2::Sha256>(body, limit).await?;
         core.totals.push_bytes.add(received.size);
         let found = Sha256::from_bytes(sha2::Digest::finalize(received.digest).into());
         if let Some(expected) = expected.filter(|expected| *expected != found) {
@@ -82,9 +89,7 @@ impl Pushes<'_> {
                 found.to_nix32()
             )));
         }
-        let (blob, path, now) = (core.blob.clone(), received.path, core.now());
-        tokio::task::spawn_blocking(move || blob.nar_publish(&path, &found, now)).await??;
-        scratch.keep();
+        core.file_publish(Kind::Nar, received.scratch.path(), &found, received.size).await?;
         let announced = announced.map(Compression::as_str);
         core.db.put_nar_put(cache.id, found.as_bytes(), super::signed(received.size), announced, core.now().0).await?;
         Ok(found)
@@ -159,18 +164,19 @@ impl Pushes<'_> {
         if is_present {
             // The commit only adds signatures, and only where everything that is signed is the same. A file that this client
             // put is verified all the same: it remembers the name, and may ask for it.
-            if put.is_some_and(|put| put.compression.is_none()) {
-                self.verify(&claim, vec![core.blob.nar_file(&file_hash)], None).await?;
+            if let Some(put) = put.filter(|put| put.compression.is_none()) {
+                self.verify(&claim, vec![core.blob.source(Kind::Nar, &file_hash, put.file_size.unsigned_abs())], None)
+                    .await?;
                 core.db.put_nar_verified(cache.id, file_hash.as_bytes(), claim.compression.as_str()).await?;
             }
         } else {
-            if !self.nar_head(cache, NarFileName { file_hash }).await? {
+            let Some(size) = self.nar_size(cache, &file_hash).await? else {
                 return Err(self.refused(format!(
                     "NAR file {url} of {path} is not in cache \"{}\"; push again with --refresh",
                     cache.name
                 )));
-            }
-            found = self.verify(&claim, vec![core.blob.nar_file(&file_hash)], None).await?;
+            };
+            found = self.verify(&claim, vec![core.blob.source(Kind::Nar, &file_hash, size)], None).await?;
             core.db.put_nar_verified(cache.id, file_hash.as_bytes(), claim.compression.as_str()).await?;
         }
         self.publish(&Publish { cache, claim: &claim, found: &found, pushed_by: &by, upload_id: None, hold }).await

@@ -5,7 +5,7 @@ use super::{
     proof::{Contents, Proof, Refusal},
 };
 use crate::{
-    blob::{Writing, Written, in_blocks},
+    blob::{Kind, Writing, Written, in_blocks},
     caller::Caller,
     codec::Encoder,
     directory::Cache,
@@ -35,11 +35,13 @@ impl Pushes<'_> {
         S: Stream<Item = Result<Bytes>> + Unpin,
     {
         let core = self.0;
+        core.storage_remembered()?;
+        cache.upload_limit(core.limits.nar_file_bytes)?;
         let stored = core.db.nar_is_stored(claim.nar_hash.as_bytes()).await?;
         let (compression, encoder) = match cache.compression {
             _ if stored => (Compression::None, None),
-            PreferredCompression::Zstd => (Compression::Zstd, Some(Encoder::zstd(core.blob.put_begin()?))),
-            PreferredCompression::Xz => (Compression::Xz, Some(Encoder::xz(core.blob.put_begin()?))),
+            PreferredCompression::Zstd => (Compression::Zstd, Some(Encoder::zstd(core.blob.begin()?))),
+            PreferredCompression::Xz => (Compression::Xz, Some(Encoder::xz(core.blob.begin()?))),
         };
         let taking = Taking { proof: Proof::new(claim.clone()), encoder };
         let limit = claim.nar_size;
@@ -58,13 +60,7 @@ impl Pushes<'_> {
         let mut found = Found { file: None, contents };
         if let Some(written) = written {
             found.file = Some(NarFile { hash: written.file_hash, size: written.size, compression });
-            let (blob, now) = (core.blob.clone(), core.now());
-            tokio::task::spawn_blocking(move || {
-                blob.nar_publish(&written.path, &written.file_hash, now)?;
-                written.scratch.keep();
-                Ok::<(), Error>(())
-            })
-            .await??;
+            core.file_publish(Kind::Nar, written.scratch.path(), &written.file_hash, written.size).await?;
         }
         let file_size = found.file.map(|file| file.size);
         let (core, cache, by) = (core.clone(), cache.clone(), super::pushed_by(caller));

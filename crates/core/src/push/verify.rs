@@ -5,7 +5,7 @@ use super::{
     Claim, Found, NarFile, Pushes,
     proof::{Contents, Proof, Refusal},
 };
-use crate::{blob::Scratch, codec, error::Result};
+use crate::{blob::Source, codec, error::Result};
 use nix_compat::nixhash::Sha256;
 use sha2::Digest;
 use std::{
@@ -23,7 +23,7 @@ const LARGEST_SURPLUS: u64 = 64 << 10;
 impl Pushes<'_> {
     /// Reads `parts` in order and checks them against `claim`. With `assembled`, their bytes are also written to that one
     /// file.
-    pub(super) async fn verify(&self, claim: &Claim, parts: Vec<PathBuf>, assembled: Option<PathBuf>) -> Result<Found> {
+    pub(super) async fn verify(&self, claim: &Claim, parts: Vec<Source>, assembled: Option<PathBuf>) -> Result<Found> {
         let claim = claim.clone();
         let permit = self.0.verify_permits.clone().acquire_owned().await;
         let found = tokio::task::spawn_blocking(move || {
@@ -34,15 +34,11 @@ impl Pushes<'_> {
     }
 }
 
-fn verify(claim: &Claim, parts: Vec<PathBuf>, assembled: Option<&Path>) -> Result<Found, Refusal> {
+fn verify(claim: &Claim, parts: Vec<Source>, assembled: Option<&Path>) -> Result<Found, Refusal> {
     check_padding(claim, &parts)?;
     let copy = match assembled {
-        Some(path) => Some((File::create(path).map_err(Refusal::Storage)?, Scratch::new(path.to_owned()))),
+        Some(path) => Some(File::create(path).map_err(Refusal::Storage)?),
         None => None,
-    };
-    let (copy, scratch) = match copy {
-        Some((file, scratch)) => (Some(file), Some(scratch)),
-        None => (None, None),
     };
     let mut source = BufReader::with_capacity(READ_SIZE, Parts::new(parts, copy));
     let inspected = inspect(claim, &mut source);
@@ -62,19 +58,16 @@ fn verify(claim: &Claim, parts: Vec<PathBuf>, assembled: Option<&Path>) -> Resul
         return Err(Refusal::Claim(format!("file hash of {path} is {file_hash}, not {claimed} as announced")));
     }
     let contents = inspected?;
-    if let Some(scratch) = scratch {
-        scratch.keep();
-    }
     let file = NarFile { hash: file_hash, size: file_size, compression: claim.compression };
     Ok(Found { file: Some(file), contents })
 }
 
 /// Files are shared with whoever pushes the same NAR: one that is mostly padding would be everybody's burden. Known before a byte is
 /// unpacked.
-fn check_padding(claim: &Claim, parts: &[PathBuf]) -> Result<(), Refusal> {
+fn check_padding(claim: &Claim, parts: &[Source]) -> Result<(), Refusal> {
     let mut file_size = 0;
     for part in parts {
-        file_size += part.metadata().map_err(Refusal::Storage)?.len();
+        file_size += part.size().map_err(Refusal::Storage)?;
     }
     let Claim { store_path: path, nar_size, .. } = claim;
     if file_size > nar_size.saturating_add(nar_size / 8).saturating_add(LARGEST_SURPLUS) {
@@ -106,17 +99,17 @@ fn inspect(claim: &Claim, source: &mut BufReader<Parts>) -> Result<Contents, Ref
     proof.finish()
 }
 
-/// The files of an upload as one stream, hashed and perhaps copied as they are read.
+/// The parts of an upload as one stream, hashed and perhaps copied as they are read.
 struct Parts {
-    waiting: VecDeque<PathBuf>,
-    current: Option<File>,
+    waiting: VecDeque<Source>,
+    current: Option<Box<dyn Read + Send>>,
     copy: Option<File>,
     digest: sha2::Sha256,
     size: u64,
 }
 
 impl Parts {
-    fn new(parts: Vec<PathBuf>, copy: Option<File>) -> Parts {
+    fn new(parts: Vec<Source>, copy: Option<File>) -> Parts {
         Parts { waiting: parts.into(), current: None, copy, digest: sha2::Sha256::new(), size: 0 }
     }
 }
@@ -136,7 +129,7 @@ impl Read for Parts {
                 }
             }
             match self.waiting.pop_front() {
-                Some(path) => self.current = Some(File::open(path)?),
+                Some(part) => self.current = Some(part.open()?),
                 None => return Ok(0),
             }
         }

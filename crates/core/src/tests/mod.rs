@@ -1,25 +1,46 @@
 //! The whole of core by its own methods, on SQLite and on PostgreSQL alike.
 
+mod keeping;
 mod rights;
 mod story;
 
 use crate::{
-    Caller, Core, CoreConfig, Limits, Location, Result,
+    Caller, Core, CoreConfig, Discretion, Limits, Location, Result, StorageSettings,
     caller::{Person, Token},
     clock::Clock,
     postgres::Postgres,
     push::{Claim, Published, UploadId},
+    reconcile::Reconciler,
     secret::MasterKey,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use iglu_api::{
-    CacheName, UserName,
+    CacheName, Timestamp, UserName,
     cache::{CacheCreate, Permission, Visibility},
 };
 use md5::{Digest, Md5};
-use nix_compat::{compression::Compression, nar, nixhash::Sha256, store_path::StorePath};
+use nix_compat::{compression::Compression, nar, narinfo::NarInfo, nixhash::Sha256, store_path::StorePath};
 use std::{path::Path, sync::Arc};
+
+/// Runs a story on both engines.
+macro_rules! on_both {
+    ($($name:ident)*) => { $(
+        mod $name {
+            #[tokio::test]
+            async fn sqlite() {
+                super::$name(crate::tests::Home::sqlite().await).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                super::$name(crate::tests::Home::postgres().await).await;
+            }
+        }
+    )* };
+}
+
+pub(crate) use on_both;
 
 /// A Core in a folder of its own.
 struct Home {
@@ -55,12 +76,23 @@ impl Home {
         self.core.cache().create(&Caller::Operator, &create).await.unwrap();
     }
 
+    /// All that is done in the background to forget and remove what nothing needs.
+    async fn tidy(&self) {
+        for work in [Reconciler::Purge, Reconciler::Sweep] {
+            work.tick(&self.core).await.unwrap();
+        }
+        // What is found to be dead is given some time.
+        self.clock.advance(2 * Timestamp::HOUR);
+        Reconciler::Files.tick(&self.core).await.unwrap();
+    }
+
     fn stored_files(&self) -> usize {
         files_below(&self.folder.path().join("storage/nar"))
     }
 
     fn staged_files(&self) -> usize {
-        files_below(&self.folder.path().join("storage/staging"))
+        let below = |name| files_below(&self.folder.path().join(name));
+        below("storage/staging") + below("storage/scratch")
     }
 }
 
@@ -75,13 +107,14 @@ async fn open(folder: &Path, postgres: Option<&Postgres>, clock: &Clock) -> Core
             Some(postgres) => Location::Postgres(postgres.url()),
             None => Location::Sqlite(folder.join("iglu.db")),
         },
-        storage: folder.join("storage"),
+        storage: StorageSettings::Folder(folder.join("storage")),
         master: MasterKey::from_bytes(&[1; 32]),
         public_url: None,
         listen_url: Some("http://127.0.0.1:8080".to_owned()),
         cache_domain: None,
         limits: Limits::default(),
         narinfo_memory: 1 << 20,
+        nar_grace: 31 * Timestamp::DAY,
         clock: clock.clone(),
     };
     Core::open(config).await.unwrap()
@@ -143,6 +176,12 @@ fn capability(url: &str) -> (String, String) {
     let query = url.split_once('?').unwrap().1;
     let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)).unwrap().to_owned();
     (value("md5="), value("proof="))
+}
+
+async fn narinfo(core: &Core, cache: &str, path: &StorePath) -> Option<NarInfo> {
+    let cache = core.cache().open(&Caller::Operator, cache, Permission::Pull, Discretion::Tell).await.unwrap();
+    let rendered = core.path().narinfo(&cache, path.hash()).await.unwrap()?;
+    Some(NarInfo::parse(&rendered.text).unwrap())
 }
 
 async fn push(core: &Core, caller: &Caller, cache: &str, thing: &Thing) -> Result<Published> {

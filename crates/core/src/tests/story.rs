@@ -1,7 +1,7 @@
 //! What happens to caches, tokens and paths, told once for both databases.
 
 use super::*;
-use crate::{Discretion, Error, push::NarFileName, reconcile::Reconciler, setup::SetupFinish};
+use crate::{Error, push::NarFileName, reconcile::Reconciler, setup::SetupFinish};
 use iglu_api::{
     Timestamp,
     event::LiveEvent,
@@ -10,24 +10,7 @@ use iglu_api::{
     pin::{Keep, PinCreate},
     token::TokenCreate,
 };
-use nix_compat::{narinfo::NarInfo, realisation::RealisationKey};
-
-/// Runs a story on both engines.
-macro_rules! on_both {
-    ($($name:ident)*) => { $(
-        mod $name {
-            #[tokio::test]
-            async fn sqlite() {
-                super::$name(super::Home::sqlite().await).await;
-            }
-
-            #[tokio::test]
-            async fn postgres() {
-                super::$name(super::Home::postgres().await).await;
-            }
-        }
-    )* };
-}
+use nix_compat::realisation::RealisationKey;
 
 on_both! {
     set_up_once
@@ -47,12 +30,6 @@ on_both! {
     what_stands_beside_paths_is_kept
     pins_have_revisions
     a_cache_is_removed_with_what_only_it_had
-}
-
-async fn narinfo(core: &Core, cache: &str, path: &StorePath) -> Option<NarInfo> {
-    let cache = core.cache().open(&Caller::Operator, cache, Permission::Pull, Discretion::Tell).await.unwrap();
-    let rendered = core.path().narinfo(&cache, path.hash()).await.unwrap()?;
-    Some(NarInfo::parse(&rendered.text).unwrap())
 }
 
 async fn set_up_once(home: Home) {
@@ -177,7 +154,7 @@ async fn a_push_is_seen_by_all_who_look(home: Home) {
 
     let opened = core.cache_remembered("main").unwrap();
     let nar = core.fetch().nar(&opened, &narinfo.file_hash.unwrap()).await.unwrap().unwrap();
-    assert_eq!(std::io::read_to_string(nar.file).unwrap().as_bytes(), &leaf.nar[..]);
+    assert_eq!(std::io::read_to_string(nar.stored.reader(0).unwrap()).unwrap().as_bytes(), &leaf.nar[..]);
     let listing = core.path().listing(&opened, path.hash()).await.unwrap().unwrap();
     assert!(listing.starts_with(br#"{"version":1,"root":{"type":"regular""#), "{listing:?}");
     assert_eq!((cache.summary.path_count, cache.summary.stored_bytes), (1, leaf.nar.len() as u64));
@@ -382,7 +359,7 @@ async fn the_sweep_leaves_what_is_needed(home: Home) {
     upload(core, &Caller::Operator, "main", &[b"given up"]).await.unwrap();
 
     home.clock.advance(2 * Timestamp::DAY);
-    Reconciler::Sweep.tick(core).await.unwrap();
+    home.tidy().await;
     assert_eq!((home.stored_files(), home.staged_files()), (2, 0), "what nobody finished is gone");
     for there in [&kept, &begun] {
         assert!(core.fetch().nar(&cache, &there.claim.nar_hash).await.unwrap().is_some());
@@ -512,7 +489,7 @@ async fn what_stands_beside_paths_is_kept(home: Home) {
     assert_eq!(text.into_iter().map(|bytes| bytes.unwrap()).collect::<Vec<_>>().concat(), b"second log");
     assert!(core.build_log().put(&Caller::Operator, &cache, &path_named("hello"), body(b"")).await.is_err());
     home.clock.advance(2 * Timestamp::DAY);
-    Reconciler::Sweep.tick(core).await.unwrap();
+    home.tidy().await;
     assert!(core.build_log().get(&cache, &drv).await.unwrap().is_some(), "the sweep leaves the newest");
     assert_eq!(files_below(&home.folder.path().join("storage/log")), 1);
 
@@ -578,8 +555,7 @@ async fn a_cache_is_removed_with_what_only_it_had(home: Home) {
     assert!(narinfo(core, "gone", &own.claim.store_path).await.is_none());
 
     home.clock.advance(3 * Timestamp::DAY);
-    Reconciler::Removal.tick(core).await.unwrap();
-    Reconciler::Sweep.tick(core).await.unwrap();
+    home.tidy().await;
     assert_eq!(home.stored_files(), 1);
     assert!(narinfo(core, "stays", &shared.claim.store_path).await.is_some());
 }

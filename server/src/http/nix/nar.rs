@@ -1,16 +1,17 @@
 //! NAR files: whole or a range, never encoded, with the length of the file always told.
 
 use super::{absent, matches_etag};
-use crate::http::nar_body::NarBody;
+use crate::http::nar_body::{NarBody, Sending};
 use axum::{
     body::Body,
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt, stream};
 use iglu_api::cache::Permission;
-use iglu_core::{Cache, Caller, Core, Error, push::NarFileName};
-use std::{ops::Range, sync::Arc};
+use iglu_core::{Cache, Caller, Core, Error, Stored, push::NarFileName};
+use std::{io, ops::Range, sync::Arc};
 
 pub const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 const NAR_TYPE: HeaderValue = HeaderValue::from_static("application/x-nix-nar");
@@ -64,13 +65,55 @@ pub async fn nar(
             return Ok(response);
         }
     };
+    if request.method == Method::GET
+        && let Stored::Object(object) = &nar.stored
+        && let Some(url) = object.url().await?
+    {
+        // The bucket knows ranges as well.
+        cache.counters().nar_requests.add(1);
+        cache.counters().nar_bytes.add(range.end - range.start);
+        return Ok(elsewhere(&url));
+    }
     let length = range.end - range.start;
     response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     if request.method == Method::GET {
         cache.counters().nar_requests.add(1);
-        *response.body_mut() = Body::new(NarBody::new(nar.file, range.start, length, cache.clone()));
+        let sending = Sending { core: core.clone(), cache: cache.clone(), file_hash: nar.file_hash };
+        *response.body_mut() = match nar.stored {
+            Stored::File(file) => Body::new(NarBody::new(file, range.start, length, sending)),
+            // The store has begun to send before the status line goes out.
+            Stored::Object(object) => counted(object.stream(range).await?, length, sending),
+        };
     }
     Ok(response)
+}
+
+/// Leads to a URL that is good for a while, and that nobody else is to remember.
+fn elsewhere(url: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, header_value(url));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The bytes of an object, counted as they go; fewer than promised break the connection.
+fn counted(
+    stream: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+    length: u64,
+    sending: Sending,
+) -> Body {
+    let stream = stream::try_unfold((stream, length, sending), |(mut stream, left, sending)| async move {
+        let next = match stream.try_next().await {
+            Ok(None) if left > 0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            next => next,
+        };
+        let Some(bytes) = next.inspect_err(|error| sending.failed(error))? else { return Ok(None) };
+        let length = bytes.len() as u64;
+        sending.sent(length);
+        Ok::<_, io::Error>(Some((bytes, (stream, left.saturating_sub(length), sending))))
+    });
+    Body::from_stream(stream)
 }
 
 fn header_value(text: &str) -> HeaderValue {

@@ -6,7 +6,7 @@ use axum::{
     http::{HeaderValue, Method, header, request::Parts},
     response::Response,
 };
-use iglu_core::{Cache, Core, Error};
+use iglu_core::{Cache, Core, Error, Stored};
 use nix_compat::{
     debug_info::DebugId,
     realisation::RealisationKey,
@@ -50,7 +50,12 @@ pub async fn log(core: &Core, cache: &Cache, drv: &StorePath, request: &Parts) -
     }
     if request.method == Method::GET {
         *response.body_mut() = if as_stored {
-            Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(log.file), 128 * 1024))
+            match log.stored {
+                Stored::File(file) => {
+                    Body::from_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), 128 * 1024))
+                }
+                Stored::Object(object) => Body::from_stream(object.stream(0..object.size).await?),
+            }
         } else {
             Body::from_stream(log.plain().await?)
         };

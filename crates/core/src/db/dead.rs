@@ -1,0 +1,110 @@
+//! Statements about files that nothing names any more. Between finding that out and removing a file, a push may come to need it: the
+//! row of a dead file decides who is first.
+
+use super::*;
+use sqlx::FromRow;
+
+statements! {
+    INSERT_DEAD_FILE = "INSERT INTO dead_file (kind, file_hash, file_size, since) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (kind, file_hash) DO NOTHING";
+    GET_DEAD_FILE = "SELECT taken_at FROM dead_file WHERE kind = $1 AND file_hash = $2";
+    REVIVE_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2 AND taken_at IS NULL";
+    LIST_DEAD_FILES = "SELECT kind, file_hash, file_size FROM dead_file WHERE since < $1 ORDER BY since LIMIT 64";
+    TAKE_DEAD_FILE = "UPDATE dead_file SET taken_at = $3 WHERE kind = $1 AND file_hash = $2";
+    DELETE_DEAD_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2";
+    COUNT_DEAD_FILES = "SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM dead_file";
+    IS_NAR_FILE_NEEDED = "SELECT (SELECT COUNT(*) FROM nar WHERE file_hash = $1) + (SELECT COUNT(*) FROM put_nar WHERE file_hash = $1)";
+    IS_LOG_FILE_NEEDED = "SELECT COUNT(*) FROM build_log WHERE file_hash = $1";
+}
+
+/// A file on its way out.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct DeadFile {
+    pub kind: String,
+    pub file_hash: Vec<u8>,
+    pub file_size: i64,
+}
+
+impl Db {
+    /// Whether a file may be published: nothing is about to remove it. A row that says that it is dead is taken away; false where
+    /// it is being removed at this moment.
+    pub async fn file_revive(&self, kind: &str, file_hash: &[u8]) -> Result<bool> {
+        let dead: Option<Option<i64>> = read!(self, |pool| sqlx::query_scalar(GET_DEAD_FILE)
+            .bind(kind)
+            .bind(file_hash)
+            .fetch_optional(pool)
+            .await?);
+        match dead {
+            None => Ok(true),
+            Some(Some(_)) => Ok(false),
+            Some(None) => {
+                let revived = transact!(self, |tx| {
+                    sqlx::query(REVIVE_FILE).bind(kind).bind(file_hash).execute(&mut *tx).await?.rows_affected()
+                });
+                Ok(revived > 0)
+            }
+        }
+    }
+
+    /// Notes a file that nothing names.
+    pub async fn file_set_dead(&self, kind: &str, file_hash: &[u8], file_size: i64, now: i64) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(INSERT_DEAD_FILE)
+                .bind(kind)
+                .bind(file_hash)
+                .bind(file_size)
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Takes some files that are dead since `before` and that nothing came to name; nobody else can publish them until they are
+    /// forgotten. `None` when there is nothing left to do; an empty list when there is more.
+    pub async fn dead_files_take(&self, before: i64, now: i64) -> Result<Option<Vec<DeadFile>>> {
+        Ok(transact!(self, |tx| {
+            let dead: Vec<DeadFile> = sqlx::query_as(LIST_DEAD_FILES).bind(before).fetch_all(&mut *tx).await?;
+            let is_empty = dead.is_empty();
+            let mut taken = Vec::new();
+            for file in dead {
+                let needed = if file.kind == "nar" { IS_NAR_FILE_NEEDED } else { IS_LOG_FILE_NEEDED };
+                let names: i64 = sqlx::query_scalar(needed).bind(&file.file_hash).fetch_one(&mut *tx).await?;
+                if names > 0 {
+                    sqlx::query(DELETE_DEAD_FILE).bind(&file.kind).bind(&file.file_hash).execute(&mut *tx).await?;
+                } else {
+                    sqlx::query(TAKE_DEAD_FILE)
+                        .bind(&file.kind)
+                        .bind(&file.file_hash)
+                        .bind(now)
+                        .execute(&mut *tx)
+                        .await?;
+                    taken.push(file);
+                }
+            }
+            (!is_empty).then_some(taken)
+        }))
+    }
+
+    /// Forgets files that were removed.
+    pub async fn dead_files_forget(&self, files: &[DeadFile]) -> Result<()> {
+        transact!(self, |tx| {
+            for file in files {
+                sqlx::query(DELETE_DEAD_FILE).bind(&file.kind).bind(&file.file_hash).execute(&mut *tx).await?;
+            }
+        });
+        Ok(())
+    }
+
+    /// Files on their way out, and their bytes.
+    pub async fn dead_file_count(&self) -> Result<(i64, i64)> {
+        Ok(read!(self, |pool| sqlx::query_as(COUNT_DEAD_FILES).fetch_one(pool).await?))
+    }
+
+    /// Whether anything names this file.
+    pub async fn file_is_needed(&self, kind: &str, file_hash: &[u8]) -> Result<bool> {
+        let sql = if kind == "nar" { IS_NAR_FILE_NEEDED } else { IS_LOG_FILE_NEEDED };
+        let count: i64 = read!(self, |pool| sqlx::query_scalar(sql).bind(file_hash).fetch_one(pool).await?);
+        Ok(count > 0)
+    }
+}

@@ -1,0 +1,327 @@
+//! What caches keep: their rules, the preview of what would go, and the removal of paths, by rules or by people. Collecting is
+//! planned in memory and applied in small steps, each of which leaves the cache whole; `store_path` rows move to `set_aside`, and their
+//! bytes go later.
+
+mod apply;
+mod graph;
+mod plan;
+
+pub(crate) use apply::{collect_open, retain};
+
+use crate::{
+    Core,
+    caller::{Caller, Client, Discretion},
+    db::{Audit, RemovalRow},
+    directory::Cache,
+    error::{Error, Result},
+};
+use graph::{Graph, Index};
+use iglu_api::{
+    Timestamp,
+    cache::Permission,
+    format,
+    pin::Keep,
+    retention::{PlannedPath, Preview, PushLimits, Removal, RemovalState, Retention, Why},
+};
+use nix_compat::store_path::{StorePath, StorePathHash};
+use plan::{Going, Plan};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+/// How long what people removed can be put back, in milliseconds.
+pub const UNDO_TIME: i64 = Timestamp::DAY;
+/// Rows of a preview and of a history.
+const MOST_ROWS: usize = 100_000;
+const HISTORY: i64 = 100;
+/// Paths that people remove at a time.
+const MOST_CHOSEN: usize = 10_000;
+
+/// The methods of the noun.
+pub struct Retentions<'a>(pub(crate) &'a Core);
+
+/// What a run of the collector was asked to do.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Asked {
+    rules: Retention,
+    /// Somebody knows that it may take everything.
+    is_confirmed: bool,
+}
+
+impl Core {
+    /// The methods of the noun.
+    pub fn retention(&self) -> Retentions<'_> {
+        Retentions(self)
+    }
+
+    async fn graph_load(&self, cache_id: i64) -> Result<Graph> {
+        let mut graph = Graph::default();
+        let mut last = (i64::MIN, 0);
+        loop {
+            let rows = self.db.graph_page(cache_id, last).await?;
+            let Some(row) = rows.last() else { return Ok(graph) };
+            last = (row.pushed_at, row.id);
+            for row in &rows {
+                graph.add(row);
+            }
+        }
+    }
+
+    /// Protects what pins are for: of each name the newest so many revisions, where neither the pin nor its age says otherwise.
+    async fn protect_pinned(&self, cache_id: i64, graph: &mut Graph, revisions: Option<u32>) -> Result<()> {
+        let mut seen: HashMap<String, u32> = HashMap::new();
+        for pin in self.db.pinned_list(cache_id, self.now().0).await? {
+            let seen = seen.entry(pin.name).or_default();
+            *seen += 1;
+            let own_rule = !matches!(serde_json::from_str(&pin.keep), Ok(Keep::Forever));
+            if own_rule || revisions.is_none_or(|most| *seen <= most) {
+                let path = StorePath::parse_absolute(&pin.store_path);
+                let index = path.ok().and_then(|path| graph.find(&path.hash().to_string()));
+                index.into_iter().for_each(|index| graph.protect(index));
+            }
+        }
+        Ok(())
+    }
+
+    /// Visible paths of a cache that refer to what is not visible.
+    pub(crate) async fn incomplete_closures(&self, cache_id: i64) -> Result<u64> {
+        let graph = self.graph_load(cache_id).await?;
+        let is_visible = |index: Index| graph.nodes[index as usize].is_visible;
+        let visible = (0..).take(graph.nodes.len()).filter(|index| is_visible(*index));
+        Ok(visible.filter(|index| !graph.references(*index).iter().all(|r| is_visible(*r))).count() as u64)
+    }
+
+    async fn plan(&self, cache_id: i64, rules: &Retention) -> Result<Plan> {
+        let mut graph = self.graph_load(cache_id).await?;
+        self.protect_pinned(cache_id, &mut graph, rules.revisions).await?;
+        let (rules, now) = (*rules, self.now());
+        Ok(tokio::task::spawn_blocking(move || Plan::by_rules(graph, &rules, now)).await?)
+    }
+}
+
+impl Retentions<'_> {
+    /// Changes the rules of a cache. Rules that would take everything at once need `is_confirmed`.
+    pub async fn set(&self, caller: &Caller, cache: &str, rules: &Retention, is_confirmed: bool) -> Result<()> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        check(rules)?;
+        if rules.collects() && !is_confirmed {
+            confirm_needed(&cache, &core.plan(cache.id, rules).await?)?;
+        }
+        let audit = core.audit(caller, "retention.set", cache.name.as_str(), &Client::default());
+        core.db.retention_set(cache.id, rules, &audit).await?;
+        core.directory.reload(&core.db, &core.master).await
+    }
+
+    /// Changes what may be pushed to a cache.
+    pub async fn limits_set(&self, caller: &Caller, cache: &str, limits: &PushLimits) -> Result<()> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        let audit = core.audit(caller, "limits.set", cache.name.as_str(), &Client::default());
+        core.db.limits_set(cache.id, limits, &audit).await?;
+        core.directory.reload(&core.db, &core.master).await
+    }
+
+    /// What a run would take out now, by `rules` or those of the cache, with up to `rows` of the paths.
+    pub async fn preview(
+        &self,
+        caller: &Caller,
+        cache: &str,
+        rules: Option<&Retention>,
+        rows: usize,
+    ) -> Result<Preview> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        let rules = rules.copied().unwrap_or(cache.retention);
+        check(&rules)?;
+        let plan = core.plan(cache.id, &rules).await?;
+        core.preview_of(&plan, rows).await
+    }
+
+    /// Asks for a run of the collector, and gives the number of its removal. Whoever runs background work does it.
+    pub async fn ask(&self, caller: &Caller, cache: &str, is_confirmed: bool) -> Result<i64> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        if !is_confirmed {
+            confirm_needed(&cache, &core.plan(cache.id, &cache.retention).await?)?;
+        }
+        let audit = core.audit(caller, "retention.run", cache.name.as_str(), &Client::default());
+        let id = core.collection_ask(&cache, is_confirmed, &audit).await?;
+        core.work.wake(crate::reconcile::Reconciler::Collect);
+        Ok(id)
+    }
+
+    /// Removals of a cache, the newest first.
+    pub async fn removals(&self, caller: &Caller, cache: &str) -> Result<Vec<Removal>> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        let rows = core.db.removal_list(cache.id, HISTORY).await?;
+        Ok(rows.into_iter().filter_map(|row| core.removal_of(&cache, row)).collect())
+    }
+
+    /// One removal of a cache.
+    pub async fn removal(&self, caller: &Caller, cache: &str, id: i64) -> Result<Removal> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        let row = core.db.removal_get(id).await?.filter(|row| row.cache_id == cache.id);
+        let removal = row.and_then(|row| core.removal_of(&cache, row));
+        removal.ok_or_else(|| Error::NotFound(format!("cache \"{}\" has no removal {id}", cache.name)))
+    }
+
+    /// Takes paths out of a cache. What refers to them goes along where `with_referrers` says so; otherwise it is named and nothing
+    /// goes. What a pin needs is refused. It can be undone for a day; nobody pulls the paths meanwhile.
+    pub async fn remove(
+        &self,
+        caller: &Caller,
+        cache: &str,
+        hashes: &[StorePathHash],
+        with_referrers: bool,
+    ) -> Result<Removal> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        if hashes.is_empty() || hashes.len() > MOST_CHOSEN {
+            return Err(Error::invalid("paths", format!("choose 1 to {MOST_CHOSEN} paths")));
+        }
+        let audit =
+            core.audit(caller, "path.remove", &format!("{} of {}", hashes.len(), cache.name), &Client::default());
+        let id = apply::remove_chosen(core, &cache, hashes, with_referrers, &audit).await?;
+        self.removal(caller, cache.name.as_str(), id).await
+    }
+
+    /// Puts back what people removed together.
+    pub async fn undo(&self, caller: &Caller, cache: &str, id: i64) -> Result<Removal> {
+        let core = self.0;
+        let removal = self.removal(caller, cache, id).await?;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        let in_time = removal.undo_until.is_some_and(|until| until > core.now());
+        let audit = core.audit(caller, "path.undo", &format!("removal {id} of {}", cache.name), &Client::default());
+        if removal.state == RemovalState::Undone {
+            return Ok(removal);
+        }
+        if !in_time || !core.db.removal_undo(id, &audit).await? {
+            return Err(Error::Conflict {
+                field: "",
+                message: format!("removal {id} of cache \"{}\" cannot be undone any more", cache.name),
+            });
+        }
+        loop {
+            let visible = core.db.removal_put_back_some(id).await?;
+            if visible.is_empty() {
+                break;
+            }
+            core.forget(&visible);
+        }
+        core.directory.reload(&core.db, &core.master).await?;
+        self.removal(caller, cache.name.as_str(), id).await
+    }
+}
+
+impl Core {
+    async fn preview_of(&self, plan: &Plan, rows: usize) -> Result<Preview> {
+        let mut reasons: BTreeMap<&'static str, (Why, u64)> = BTreeMap::new();
+        let mut going_by_nar: HashMap<i64, (i64, i64)> = HashMap::new();
+        for going in &plan.going {
+            reasons.entry(going.why.as_str()).or_insert((going.why, 0)).1 += 1;
+            let node = plan.graph.nodes[going.index as usize];
+            let (paths, bytes) = going_by_nar.entry(node.nar_id).or_default();
+            *paths += 1;
+            *bytes = node.file_size;
+        }
+        let nar_ids: Vec<i64> = going_by_nar.keys().copied().collect();
+        let uses = self.db.nar_uses(&nar_ids).await?;
+        let freed = uses.into_iter().filter_map(|(nar_id, uses)| {
+            let (going, bytes) = going_by_nar.get(&nar_id)?;
+            (uses == *going).then_some(bytes.unsigned_abs())
+        });
+        let shown: Vec<&Going> = plan.going.iter().take(rows.min(MOST_ROWS)).collect();
+        let ids: Vec<i64> = shown.iter().map(|going| plan.graph.nodes[going.index as usize].id).collect();
+        let names: HashMap<i64, String> = self.db.path_names(&ids).await?.into_iter().collect();
+        let rows = shown.into_iter().filter_map(|going| {
+            let node = plan.graph.nodes[going.index as usize];
+            Some(PlannedPath {
+                hash: StorePathHash::parse(plan.graph.hash(going.index)).ok()?,
+                name: names.get(&node.id)?.clone(),
+                why: going.why,
+                file_size: node.file_size.unsigned_abs(),
+                pushed_at: Timestamp(node.pushed_at),
+                used_at: Timestamp(node.used_at),
+            })
+        });
+        Ok(Preview {
+            all_paths: plan.all_paths,
+            all_bytes: plan.all_bytes,
+            pinned_paths: plan.pinned_paths,
+            paths: plan.going.len() as u64,
+            bytes: plan.bytes,
+            freed_bytes: freed.sum(),
+            reasons: reasons.into_values().collect(),
+            rows: rows.collect(),
+        })
+    }
+
+    async fn collection_ask(&self, cache: &Cache, is_confirmed: bool, audit: &Audit) -> Result<i64> {
+        let asked = Asked { rules: cache.retention, is_confirmed };
+        let rules = serde_json::to_string(&asked).map_err(|_| Error::internal("rules cannot be written as JSON"))?;
+        self.db.removal_insert(cache.id, "collected", "asked", &rules, audit).await
+    }
+
+    fn removal_of(&self, cache: &Arc<Cache>, row: RemovalRow) -> Option<Removal> {
+        let state = RemovalState::parse(&row.state)?;
+        let is_collection = row.kind == "collected";
+        let until = row.ended_at.map(|ended| Timestamp(ended).plus(UNDO_TIME)).filter(|until| *until > self.now());
+        Some(Removal {
+            id: row.id,
+            cache: cache.name.clone(),
+            is_collection,
+            state,
+            asked_at: Timestamp(row.asked_at),
+            asked_by: row.asked_by,
+            ended_at: row.ended_at.map(Timestamp),
+            planned_paths: row.planned_paths.unsigned_abs(),
+            planned_bytes: row.planned_bytes.unsigned_abs(),
+            paths: row.paths.unsigned_abs(),
+            bytes: row.bytes.unsigned_abs(),
+            note: row.note,
+            undo_until: until.filter(|_| !is_collection && state == RemovalState::Done),
+        })
+    }
+}
+
+fn check(rules: &Retention) -> Result<()> {
+    let days = [("pushed_days", rules.pushed_days), ("used_days", rules.used_days)];
+    if let Some((field, _)) = days.into_iter().find(|(_, days)| days.is_some_and(|days| !(1..=36_500).contains(&days)))
+    {
+        return Err(Error::invalid(field, "give 1 to 36500 days, or none"));
+    }
+    if rules.revisions == Some(0) {
+        return Err(Error::invalid("revisions", "keep at least one revision of each pin"));
+    }
+    Ok(())
+}
+
+/// Refuses what would leave nothing, in words that say what is at stake.
+fn confirm_needed(cache: &Cache, plan: &Plan) -> Result<()> {
+    if !plan.takes_everything() {
+        return Ok(());
+    }
+    let message = format!(
+        "these rules would remove everything: all {} paths ({}) of cache \"{}\". Confirm it if that is meant (--yes)",
+        plan.all_paths,
+        format::bytes(plan.all_bytes),
+        cache.name
+    );
+    Err(Error::Conflict { field: "confirm", message })
+}
+
+/// Adds all that refers to the chosen paths, and what refers to that.
+fn with_all_referrers(graph: &Graph, chosen: &mut HashSet<Index>) {
+    loop {
+        let more = graph.referrers_outside(chosen);
+        if more.is_empty() {
+            return;
+        }
+        chosen.extend(more.into_iter().map(|(referrer, _)| referrer));
+    }
+}

@@ -1,0 +1,286 @@
+//! Whether the storage is the one that the database belongs to, and the two steps that must agree about it: a file is published before
+//! its row is written, and removed after nothing names it. While the storage is not proven to be ours, nothing is written to it and
+//! nothing is taken away; what is known is served.
+
+use crate::{
+    Core,
+    blob::{Kind, SHARDS},
+    clock,
+    db::{DeadFile, Departure},
+    error::{Error, Result},
+    failpoint,
+};
+use iglu_api::{Timestamp, work::StorageStatus};
+use nix_compat::{nixbase32, nixhash::Sha256};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// A file that nothing names stays so long before it is removed, in milliseconds: longer than any push between publishing a file and
+/// committing its row.
+const DEAD_AGE: i64 = Timestamp::HOUR;
+/// A publication that took longer asks again whether its file may stay.
+const SURE: Duration = Duration::from_secs(600);
+/// How long a push waits for a file that is being removed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Files that failed to be read, remembered until they are looked at; a scrub finds the others.
+const MOST_SUSPECTS: usize = 10_000;
+/// How long the record of a damaged path is kept for somebody to push it again, in milliseconds.
+pub(crate) const DAMAGED_KEPT: i64 = 90 * Timestamp::DAY;
+/// The setting with the name of the storage that belongs to this database.
+const STORE_ID: &str = "store_id";
+
+/// What is known of the storage.
+#[derive(Debug, Default)]
+pub(crate) struct Storage {
+    /// Why it is not proven to be ours.
+    trouble: Mutex<Option<Arc<str>>>,
+    suspects: Mutex<HashSet<(Kind, Sha256)>>,
+}
+
+impl Storage {
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*known, &trouble) {
+            (None, Some(trouble)) => {
+                tracing::error!(trouble, "the storage is not proven to be ours: nothing is written, nothing is removed")
+            }
+            (Some(_), None) => tracing::info!("the storage is proven to be ours again"),
+            _ => {}
+        }
+        *known = trouble.map(Into::into);
+    }
+
+    /// Notes a file that could not be read as it should; it is looked at by and by.
+    pub fn suspect(&self, kind: Kind, file_hash: Sha256) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspects.len() < MOST_SUSPECTS {
+            suspects.insert((kind, file_hash));
+        }
+    }
+
+    fn take_suspects(&self) -> HashSet<(Kind, Sha256)> {
+        std::mem::take(&mut *self.suspects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Core {
+    /// Marks a new storage as this database's. One that holds files already is left alone: they may be another database's.
+    pub(crate) async fn storage_begin(&self) -> Result<()> {
+        let known = self.db.setting(STORE_ID).await?;
+        if known.is_none() {
+            let is_ours = self.db.stored_bytes().await? > 0;
+            if self.blob.mark().await?.is_none() && (is_ours || !self.blob.has_nars().await?) {
+                let id = nixbase32::encode(&clock::random::<20>());
+                self.blob.mark_put(&id).await?;
+                self.db.setting_put(STORE_ID, &id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the storage this database's, whatever it was before.
+    pub async fn storage_adopt(&self) -> Result<()> {
+        let id = match self.blob.mark().await? {
+            Some(id) => id,
+            None => nixbase32::encode(&clock::random::<20>()),
+        };
+        self.blob.mark_put(&id).await?;
+        self.db.setting_put(STORE_ID, &id).await?;
+        self.storage_check().await
+    }
+
+    /// Looks whether the storage is ours, and remembers the answer.
+    pub async fn storage_check(&self) -> Result<()> {
+        let place = self.blob.place();
+        let trouble = match (self.db.setting(STORE_ID).await?, self.blob.mark().await) {
+            (_, Err(error)) => Some(format!("{place} does not answer: {}", cause(&error))),
+            (Some(known), Ok(Some(found))) if known == found => None,
+            (Some(_), Ok(None)) => Some(format!(
+                "{place} has no file iglu-store: the volume may not be mounted, or the bucket was emptied"
+            )),
+            (Some(_), Ok(Some(_))) => Some(format!("{place} belongs to another database")),
+            (None, Ok(_)) => Some(format!("{place} holds files of another database")),
+        };
+        self.storage.set_trouble(trouble);
+        Ok(())
+    }
+
+    /// Fails unless the storage is ours.
+    pub(crate) async fn storage_require(&self) -> Result<()> {
+        self.storage_check().await?;
+        match self.storage.trouble() {
+            None => Ok(()),
+            Some(trouble) => Err(Error::Unavailable { what: "storage", source: trouble.to_string().into() }),
+        }
+    }
+
+    /// As [`Core::storage_require`], by the last look, which is seconds old.
+    pub(crate) fn storage_remembered(&self) -> Result<()> {
+        match self.storage.trouble() {
+            None => Ok(()),
+            Some(trouble) => Err(Error::Unavailable { what: "storage", source: trouble.to_string().into() }),
+        }
+    }
+
+    /// The storage for people and probes.
+    pub async fn storage_status(&self) -> Result<StorageStatus> {
+        let space = self.blob.space()?;
+        let (mut damaged, mut departed, mut departed_bytes) = (0, 0, 0);
+        for (reason, paths, bytes) in self.db.aside_counts().await? {
+            if reason == "damaged" {
+                damaged += paths.unsigned_abs();
+            } else {
+                departed += paths.unsigned_abs();
+                departed_bytes += bytes.unsigned_abs();
+            }
+        }
+        let (dead_files, dead_bytes) = self.db.dead_file_count().await?;
+        Ok(StorageStatus {
+            place: self.blob.place(),
+            trouble: self.storage.trouble().map(|trouble| trouble.to_string()),
+            free_bytes: space.map(|space| space.free),
+            total_bytes: space.map(|space| space.total),
+            damaged_paths: damaged,
+            departed_paths: departed,
+            departed_bytes,
+            dead_files: dead_files.unsigned_abs(),
+            dead_bytes: dead_bytes.unsigned_abs(),
+        })
+    }
+
+    /// Makes a verified scratch file the stored file of its hash. When this returns, a row may name it.
+    pub(crate) async fn file_publish(&self, kind: Kind, staged: &Path, file_hash: &Sha256, size: u64) -> Result<()> {
+        // A folder may lose its volume between two looks; what a bucket confirms, it has.
+        if self.blob.is_folder() {
+            self.storage_require().await?
+        } else {
+            self.storage_remembered()?
+        }
+        loop {
+            self.file_revive(kind, file_hash).await?;
+            let started = Instant::now();
+            failpoint::reach("publish.before");
+            self.blob.publish(kind, staged, file_hash, size, self.now()).await?;
+            failpoint::reach("publish.after");
+            // A file that died meanwhile is not removed for an hour; after a long time it is worth a question.
+            if started.elapsed() < SURE {
+                return Ok(());
+            }
+            self.file_revive(kind, file_hash).await?;
+            if self.blob.size(kind, file_hash).await? == Some(size) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until nobody is about to remove a file.
+    async fn file_revive(&self, kind: Kind, file_hash: &Sha256) -> Result<()> {
+        let started = Instant::now();
+        while !self.db.file_revive(kind.name(), file_hash.as_bytes()).await? {
+            if started.elapsed() > PATIENCE {
+                return Err(Error::Interrupted("the file is being removed at this moment; push it again".to_owned()));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Removes files that nothing names for a while. How many, and their bytes.
+    pub(crate) async fn files_remove(&self) -> Result<(u64, u64)> {
+        self.storage_require().await?;
+        let (mut files, mut bytes) = (0, 0);
+        while let Some(taken) = self.db.dead_files_take(self.now().plus(-DEAD_AGE).0, self.now().0).await? {
+            failpoint::reach("remove.taken");
+            for file in &taken {
+                let (kind, file_hash) = dead(file)?;
+                self.blob.remove(kind, &file_hash).await?;
+                files += 1;
+                bytes += file.file_size.unsigned_abs();
+            }
+            failpoint::reach("remove.removed");
+            self.db.dead_files_forget(&taken).await?;
+        }
+        Ok((files, bytes))
+    }
+
+    /// Finds files of the store that nothing names and that are older than `before`. How many, and their bytes.
+    pub(crate) async fn orphans_find(&self, before: Timestamp) -> Result<(u64, u64)> {
+        let (mut files, mut bytes) = (0, 0);
+        for kind in Kind::ALL {
+            for shard in 0..SHARDS {
+                self.storage_require().await?;
+                for listed in self.blob.list(kind, shard).await? {
+                    let hash = listed.file_hash.as_bytes();
+                    if listed.modified < before && !self.db.file_is_needed(kind.name(), hash).await? {
+                        let size = i64::try_from(listed.size).unwrap_or(i64::MAX);
+                        self.db.file_set_dead(kind.name(), hash, size, self.now().0).await?;
+                        files += 1;
+                        bytes += listed.size;
+                    }
+                }
+            }
+        }
+        Ok((files, bytes))
+    }
+
+    /// Takes every path of a damaged NAR file out of sight, until a push brings the bytes again. How many paths.
+    pub(crate) async fn nar_damaged(&self, file_hash: &Sha256, why: &str) -> Result<u64> {
+        let now = self.now();
+        let departure =
+            Departure { reason: "damaged", removal_id: None, since: now.0, until: now.plus(DAMAGED_KEPT).0 };
+        let departed = self.db.nar_set_damaged(file_hash.as_bytes(), why, &departure).await?;
+        tracing::error!(
+            file = file_hash.to_nix32(),
+            why,
+            paths = departed.len(),
+            "a stored file is damaged: its paths are set aside"
+        );
+        metrics::counter!("iglu_damaged_files_total").increment(1);
+        let paths: Vec<_> = departed.into_iter().map(|path| (path.cache_id, path.hash)).collect();
+        self.forget(&paths);
+        self.known_nars.clear();
+        self.directory.reload(&self.db, &self.master).await?;
+        Ok(paths.len() as u64)
+    }
+
+    /// Looks at the files that could not be read. How many were damaged.
+    pub(crate) async fn suspects_check(&self) -> Result<u64> {
+        let mut damaged = 0;
+        for (kind, file_hash) in self.storage.take_suspects() {
+            self.storage_require().await.inspect_err(|_| self.storage.suspect(kind, file_hash))?;
+            // Reading is the proof; a suspicion is not.
+            if kind == Kind::Nar
+                && let Some(nar) = self.db.nar_of_file(file_hash.as_bytes()).await?
+                && let Some(why) = self.nar_look(&nar, true).await?
+            {
+                self.nar_damaged(&file_hash, &why).await?;
+                damaged += 1;
+            }
+        }
+        Ok(damaged)
+    }
+}
+
+/// What a row of a dead file names.
+fn dead(file: &DeadFile) -> Result<(Kind, Sha256)> {
+    let hash = <[u8; 32]>::try_from(file.file_hash.as_slice()).ok();
+    let named = Kind::parse(&file.kind).zip(hash.map(Sha256::from_bytes));
+    named.ok_or_else(|| Error::internal("a dead file in the database: its name"))
+}
+
+/// The innermost cause of an error, which is what the store said.
+fn cause(error: &Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string().lines().next().unwrap_or_default().to_owned()
+}
