@@ -8,6 +8,7 @@ pub mod body;
 pub mod cachix;
 pub mod conformance;
 pub mod digest;
+pub mod disk;
 pub mod fault_proxy;
 pub mod http;
 pub mod nar;
