@@ -115,6 +115,15 @@ impl Blob {
         }
     }
 
+    /// Bytes of a stored file, `None` where there is none.
+    pub fn size(&self, kind: Kind, file_hash: &Sha256) -> Result<Option<u64>> {
+        match timed("size", || fs::metadata(self.path(kind, file_hash))) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::storage(error)),
+        }
+    }
+
     /// The path of a stored NAR file, for reading it off the async threads.
     pub fn nar_file(&self, file_hash: &Sha256) -> PathBuf {
         self.path(Kind::Nar, file_hash)

@@ -7,7 +7,11 @@
 mod account;
 mod activity;
 mod cache;
+pub(crate) mod dump;
 mod key;
+pub(crate) mod load;
+#[cfg(test)]
+pub(crate) mod past;
 mod path;
 mod pin;
 mod push;
