@@ -35,7 +35,7 @@ pub async fn open_core(store: &StoreSettings, listen: Option<SocketAddr>) -> any
     std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
     let config = CoreConfig {
         database: store.location(),
-        storage: data.join("storage"),
+        storage: store.storage(),
         master: store.master_key()?,
         public_url: store.public_url.clone(),
         listen_url: listen.map(|listen| format!("http://{listen}")),
