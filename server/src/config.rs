@@ -285,6 +285,21 @@ impl StoreSettings {
         })
     }
 
+    /// Where the master key is kept, as people say it.
+    pub fn master_key_place(&self) -> String {
+        match (&self.master_key, &self.master_key_file) {
+            (Some(_), _) => "IGLU_MASTER_KEY".to_owned(),
+            (None, Some(path)) => path.display().to_string(),
+            (None, None) => self.data().join("master.key").display().to_string(),
+        }
+    }
+
+    /// Whether there is a master key without making one.
+    pub fn has_master_key(&self) -> bool {
+        let path = self.master_key_file.clone().unwrap_or_else(|| self.data().join("master.key"));
+        self.master_key.is_some() || path.exists()
+    }
+
     /// The master key, from where it was given, or the file in the data folder.
     pub fn master_key(&self) -> anyhow::Result<MasterKey> {
         match (&self.master_key, &self.master_key_file) {

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
+mod backup;
 mod boot;
 mod config;
 mod http;
@@ -10,6 +11,7 @@ mod site;
 
 use clap::{Parser, Subcommand};
 use config::{ConfigFile, ServeSettings, StoreSettings};
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,29 +34,41 @@ enum Command {
     Serve(ServeSettings),
     /// Make and show users, caches and tokens, beside a running or a stopped server
     Admin(admin::AdminCommand),
+    /// Write the database into a folder of portable files, beside a running or a stopped server
+    Backup(backup::BackupCommand),
+    /// Fill an empty database, of either engine, from such a folder
+    Restore(backup::RestoreCommand),
 }
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => std::process::ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("iglu: {error:#}");
-            std::process::ExitCode::FAILURE
+            ExitCode::FAILURE
         }
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { file, mut store, command } = cli;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
         Command::Serve(mut serve) => {
             file.fill(&mut store, &mut serve)?;
-            runtime.block_on(boot::serve(store, serve))
+            runtime.block_on(boot::serve(store, serve)).map(|()| ExitCode::SUCCESS)
         }
         Command::Admin(admin) => {
             file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(admin::run(store, admin))
+            runtime.block_on(admin::run(store, admin)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Backup(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(backup::run_backup(store, command))
+        }
+        Command::Restore(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(backup::run_restore(store, command))
         }
     }
 }

@@ -12,7 +12,7 @@ use async_compression::{
         bufread::{self, BrotliDecoder, BzDecoder, GzipDecoder, XzDecoder, ZstdDecoder},
         write::{XzEncoder, ZstdEncoder},
     },
-    zstd::DParameter,
+    zstd::{CParameter, DParameter},
 };
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
@@ -125,6 +125,12 @@ pub(crate) enum Encoder<W> {
 impl<W: Write + Unpin> Encoder<W> {
     pub fn zstd(sink: W) -> Encoder<W> {
         Encoder::Zstd(Box::new(ZstdEncoder::with_quality(Ready(sink), Level::Precise(3))))
+    }
+
+    /// With a checksum of the content, for what is read back after years.
+    pub fn zstd_checked(sink: W) -> Encoder<W> {
+        let (level, checked) = (Level::Precise(3), [CParameter::checksum_flag(true)]);
+        Encoder::Zstd(Box::new(ZstdEncoder::with_quality_and_params(Ready(sink), level, &checked)))
     }
 
     /// Fast rather than small: the client waits.

@@ -5,6 +5,7 @@
 pub mod account;
 pub mod activity;
 mod address;
+pub mod backup;
 mod blob;
 pub mod build_log;
 pub mod cache;
@@ -28,6 +29,7 @@ mod postgres;
 pub mod push;
 pub mod realisation;
 pub mod reconcile;
+pub mod restore;
 pub mod retention;
 mod scrub;
 pub mod secret;

@@ -10,7 +10,11 @@ mod aside;
 mod cache;
 mod check;
 mod dead;
+pub(crate) mod dump;
 mod key;
+pub(crate) mod load;
+#[cfg(test)]
+pub(crate) mod past;
 mod path;
 mod pin;
 mod push;

@@ -1,5 +1,6 @@
 //! The whole of core by its own methods, on SQLite and on PostgreSQL alike.
 
+mod backup;
 mod keeping;
 mod rights;
 mod story;
