@@ -32,6 +32,8 @@ const MOST_SUSPECTS: usize = 10_000;
 pub(crate) const DAMAGED_KEPT: i64 = 90 * Timestamp::DAY;
 /// The setting with the name of the storage that belongs to this database.
 const STORE_ID: &str = "store_id";
+/// Files that prove a storage to be the one that a database without a name for it is about.
+const SAMPLE: i64 = 20;
 
 /// What is known of the storage.
 #[derive(Debug, Default)]
@@ -72,18 +74,32 @@ impl Storage {
 }
 
 impl Core {
-    /// Marks a new storage as this database's. One that holds files already is left alone: they may be another database's.
+    /// Gives a storage to a database that has none yet: one that is empty, or that has the files which the database names. Any other is
+    /// left alone: its files may be another database's.
     pub(crate) async fn storage_begin(&self) -> Result<()> {
-        let known = self.db.setting(STORE_ID).await?;
-        if known.is_none() {
-            let is_ours = self.db.stored_bytes().await? > 0;
-            if self.blob.mark().await?.is_none() && (is_ours || !self.blob.has_nars().await?) {
-                let id = nixbase32::encode(&clock::random::<20>());
-                self.blob.mark_put(&id).await?;
-                self.db.setting_put(STORE_ID, &id).await?;
+        if self.db.setting(STORE_ID).await?.is_some() {
+            return Ok(());
+        }
+        let named = self.db.nar_page(0, SAMPLE).await?;
+        if named.is_empty() {
+            // A storage that does not answer is looked at again when the server runs.
+            if matches!(self.blob.has_nars().await, Ok(false)) {
+                // A new name even where it has one: whoever marked it before must notice.
+                self.storage_name(&nixbase32::encode(&clock::random::<20>())).await?;
+            }
+            return Ok(());
+        }
+        for nar in &named {
+            if matches!(self.nar_look(nar, false).await, Ok(None)) {
+                return self.storage_adopt().await;
             }
         }
         Ok(())
+    }
+
+    async fn storage_name(&self, id: &str) -> Result<()> {
+        self.blob.mark_put(id).await?;
+        self.db.setting_put(STORE_ID, id).await
     }
 
     /// Makes the storage this database's, whatever it was before.
@@ -92,8 +108,7 @@ impl Core {
             Some(id) => id,
             None => nixbase32::encode(&clock::random::<20>()),
         };
-        self.blob.mark_put(&id).await?;
-        self.db.setting_put(STORE_ID, &id).await?;
+        self.storage_name(&id).await?;
         self.storage_check().await
     }
 

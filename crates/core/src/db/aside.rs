@@ -17,7 +17,7 @@ statements! {
     DELETE_UNUSED_NAR = "DELETE FROM nar WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM store_path WHERE nar_id = $1) \
         AND NOT EXISTS (SELECT 1 FROM set_aside WHERE nar_id = $1) RETURNING file_hash, file_size";
     ADD_TO_CACHE = "UPDATE cache SET path_count = path_count + $2, stored_bytes = stored_bytes + $3 WHERE id = $1";
-    LOCK_CACHE = "UPDATE cache SET path_count = path_count WHERE id = $1";
+    LOCK_CACHE = "UPDATE cache SET path_count = path_count WHERE id = $1 RETURNING collected_since IS NOT NULL";
     SET_DAMAGED = "UPDATE nar SET damaged_at = $2, damage = $3 WHERE file_hash = $1 AND damaged_at IS NULL RETURNING id";
     FIND_DAMAGED = "SELECT id FROM nar WHERE nar_hash = $1 AND damaged_at IS NOT NULL";
     FIND_DAMAGED_FILE = "SELECT id FROM nar WHERE file_hash = $1 AND damaged_at IS NOT NULL";

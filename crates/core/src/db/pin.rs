@@ -44,8 +44,11 @@ impl Db {
     pub async fn pin_insert(&self, pin: &NewPin<'_>, audit: &Audit) -> Result<()> {
         transact!(self, |tx| {
             // Whoever collects the cache at this moment must hear of it.
-            sqlx::query(super::aside::LOCK_CACHE).bind(pin.cache_id).execute(&mut *tx).await?;
-            sqlx::query(super::aside::NEEDED_MEANWHILE).bind(pin.cache_id).bind(pin.hash).execute(&mut *tx).await?;
+            let is_collected: bool =
+                sqlx::query_scalar(super::aside::LOCK_CACHE).bind(pin.cache_id).fetch_one(&mut *tx).await?;
+            if is_collected {
+                sqlx::query(super::aside::NEEDED_MEANWHILE).bind(pin.cache_id).bind(pin.hash).execute(&mut *tx).await?;
+            }
             let revision: i64 =
                 sqlx::query_scalar(NEXT_REVISION).bind(pin.cache_id).bind(pin.name).fetch_one(&mut *tx).await?;
             sqlx::query(INSERT_PIN)
