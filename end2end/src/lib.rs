@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod attic;
+pub mod attic_store;
 pub mod body;
 pub mod cachix;
 pub mod conformance;
