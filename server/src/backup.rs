@@ -1,6 +1,6 @@
 //! `iglu backup` and `iglu restore`: the database as files and back, told to people and to scripts.
 
-use crate::config::StoreSettings;
+use crate::{config::StoreSettings, shown::Shown};
 use anyhow::Context;
 use clap::Args;
 use iglu_core::{
@@ -10,13 +10,7 @@ use iglu_core::{
     restore::{self, Restored},
 };
 use serde_json::json;
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Ends a restore that is done, but whose storage lacks objects.
 const INCOMPLETE: u8 = 2;
@@ -54,7 +48,7 @@ fn place(storage: &StorageSettings) -> String {
 
 pub async fn run_backup(store: StoreSettings, command: BackupCommand) -> anyhow::Result<ExitCode> {
     let shown = Shown::default();
-    let progress = |progress: Progress<'_>| shown.show(progress);
+    let progress = |progress: Progress<'_>| shown.show(|| in_words(progress));
     let made = backup::backup(&store.location(), &command.dir, command.force, &Clock::default(), &progress).await;
     shown.end();
     let made = made.context("backup")?;
@@ -81,7 +75,7 @@ pub async fn run_restore(store: StoreSettings, command: RestoreCommand) -> anyho
     let data = store.data();
     std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
     let shown = Shown::default();
-    let progress = |progress: Progress<'_>| shown.show(progress);
+    let progress = |progress: Progress<'_>| shown.show(|| in_words(progress));
     let restored = restore::restore(&command.dir, &store.location(), &store.storage()?, &progress).await;
     shown.end();
     let restored = restored.context("restore")?;
@@ -127,36 +121,7 @@ fn tell(store: &StoreSettings, storage: &str, restored: &Restored) {
     );
 }
 
-/// Progress on standard error: a line that changes on a terminal, else a line every few seconds.
-#[derive(Default)]
-struct Shown(Mutex<Option<(Instant, bool)>>);
-
-impl Shown {
-    fn show(&self, Progress { what, done, of }: Progress<'_>) {
-        let mut error = std::io::stderr();
-        let is_terminal = error.is_terminal();
-        let pause = if is_terminal { Duration::from_millis(200) } else { Duration::from_secs(5) };
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nothing is said of what takes no time.
-        let (since, _) = last.get_or_insert_with(|| (Instant::now(), false));
-        if since.elapsed() < pause {
-            return;
-        }
-        *last = Some((Instant::now(), true));
-        let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
-        let _ = if is_terminal {
-            write!(error, "\r\x1b[K{what}: {done}{of}")
-        } else {
-            writeln!(error, "{what}: {done}{of}")
-        };
-    }
-
-    /// Clears the line.
-    fn end(&self) {
-        let was_shown = self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|(_, shown)| shown);
-        let mut error = std::io::stderr();
-        if was_shown && error.is_terminal() {
-            let _ = write!(error, "\r\x1b[K");
-        }
-    }
+fn in_words(Progress { what, done, of }: Progress<'_>) -> String {
+    let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
+    format!("{what}: {done}{of}")
 }

@@ -53,7 +53,7 @@ pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<Soc
 }
 
 /// Keeps a second server from the same SQLite folder: each would miss what the other remembers. `None` with PostgreSQL, which is for many.
-fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
+pub fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
     if matches!(store.location(), Location::Postgres(_)) {
         return Ok(None);
     }

@@ -6,8 +6,11 @@ mod backup;
 mod boot;
 mod config;
 mod http;
+mod keep;
 mod metrics;
+mod shown;
 mod site;
+mod size;
 
 use clap::{Parser, Subcommand};
 use config::{ConfigFile, ServeSettings, StoreSettings};
@@ -38,6 +41,12 @@ enum Command {
     Backup(backup::BackupCommand),
     /// Fill an empty database, of either engine, from such a folder
     Restore(backup::RestoreCommand),
+    /// Look whether everything that the database names is there and whole
+    Check(keep::CheckCommand),
+    /// Take out of a cache what its rules say, or only say what that would be
+    Gc(keep::GcCommand),
+    /// Look at the storage, or copy it to another place
+    Storage(keep::StorageCommand),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +78,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(command) => {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(backup::run_restore(store, command))
+        }
+        Command::Check(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(keep::run_check(store, command))
+        }
+        Command::Gc(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(keep::run_gc(store, command))
+        }
+        Command::Storage(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(keep::run_storage(store, command))
         }
     }
 }

@@ -187,6 +187,25 @@ pub async fn collect(core: &Core) {
     if let Ok(open) = core.push().open_count().await {
         gauge!("iglu_uploads_open").set(open as f64);
     }
+    for work in core.work_list() {
+        let name = || work.name.clone();
+        // Seconds since 1970; a double is exact to the microsecond.
+        if let Some(ended) = work.last_ended_at {
+            gauge!("iglu_work_last_run_timestamp_seconds", "work" => name()).set(ended.0 as f64 / 1000.0);
+        }
+        gauge!("iglu_work_failing", "work" => name()).set(f64::from(u8::from(work.last_error.is_some())));
+        let (done, all) = work.progress.unwrap_or_default();
+        gauge!("iglu_work_done", "work" => name()).set(done as f64);
+        gauge!("iglu_work_planned", "work" => name()).set(all as f64);
+    }
+    if let Ok(status) = core.storage_status().await {
+        gauge!("iglu_storage_trouble").set(f64::from(u8::from(status.trouble.is_some())));
+        gauge!("iglu_paths_damaged").set(status.damaged_paths as f64);
+        gauge!("iglu_paths_departed").set(status.departed_paths as f64);
+        gauge!("iglu_paths_departed_bytes").set(status.departed_bytes as f64);
+        gauge!("iglu_files_dead").set(status.dead_files as f64);
+        gauge!("iglu_files_dead_bytes").set(status.dead_bytes as f64);
+    }
     if let Ok(Some(space)) = core.push().space() {
         gauge!("iglu_storage_free_bytes").set(space.free as f64);
         gauge!("iglu_storage_total_bytes").set(space.total as f64);

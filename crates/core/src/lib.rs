@@ -35,6 +35,7 @@ mod scrub;
 pub mod secret;
 pub mod setup;
 mod storage;
+pub mod storage_move;
 #[cfg(test)]
 mod tests;
 pub mod token;

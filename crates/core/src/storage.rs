@@ -9,6 +9,7 @@ use crate::{
     db::{DeadFile, Departure},
     error::{Error, Result},
     failpoint,
+    storage_move::UNFINISHED,
 };
 use iglu_api::{Timestamp, work::StorageStatus};
 use nix_compat::{nixbase32, nixhash::Sha256};
@@ -121,6 +122,9 @@ impl Core {
             (Some(_), Ok(None)) => Some(format!(
                 "{place} has no file iglu-store: the volume may not be mounted, or the bucket was emptied"
             )),
+            (_, Ok(Some(found))) if found.starts_with(UNFINISHED) => {
+                Some(format!("{place} is not complete: let `iglu storage move --final` come to its end"))
+            }
             (Some(_), Ok(Some(_))) => Some(format!("{place} belongs to another database")),
             (None, Ok(_)) => Some(format!("{place} holds files of another database")),
         };

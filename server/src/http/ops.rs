@@ -37,7 +37,11 @@ async fn is_ready(State(ops): State<Ops>) -> impl IntoResponse {
     }
     match ops.core.check().await {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+        Err(error) => {
+            // The probe is the operator's: it says why.
+            let why = std::error::Error::source(&error).map(|why| format!(": {why}")).unwrap_or_default();
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{error}{why}\n"))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod cache;
 mod check;
 mod dead;
 pub(crate) mod dump;
+mod files;
 mod key;
 pub(crate) mod load;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(crate) use aside::{DamagedRow, Departure};
 pub(crate) use cache::{CacheRow, CacheUpdate, NewCache};
 pub(crate) use check::NarRow;
 pub(crate) use dead::DeadFile;
+pub(crate) use files::NamedFile;
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
@@ -293,6 +295,7 @@ mod tests {
             cache::ALL,
             check::ALL,
             dead::ALL,
+            files::ALL,
             key::ALL,
             path::ALL,
             pin::ALL,

@@ -102,6 +102,12 @@ impl Core {
 }
 
 impl Retentions<'_> {
+    /// The rules of a cache, and what may be pushed to it.
+    pub async fn get(&self, caller: &Caller, cache: &str) -> Result<(Retention, PushLimits)> {
+        let cache = self.0.cache().open(caller, cache, Permission::Pull, Discretion::Hide).await?;
+        Ok((cache.retention, cache.limits))
+    }
+
     /// Changes the rules of a cache. Rules that would take everything at once need `is_confirmed`.
     pub async fn set(&self, caller: &Caller, cache: &str, rules: &Retention, is_confirmed: bool) -> Result<()> {
         let core = self.0;

@@ -1,6 +1,8 @@
 //! `iglu admin`: what scripts need without a browser. It opens the same database that a running server uses; the server takes
 //! changes over within a second.
 
+mod keeping;
+
 use crate::{
     boot,
     config::{Span, StoreSettings},
@@ -29,6 +31,15 @@ enum Admin {
     /// Signing keys of caches
     #[command(subcommand)]
     Key(KeyCommand),
+    /// What caches keep, and for how long
+    #[command(subcommand)]
+    Retention(keeping::RetentionCommand),
+    /// What may be pushed to caches
+    #[command(subcommand)]
+    Limits(keeping::LimitsCommand),
+    /// Paths of caches
+    #[command(subcommand)]
+    Path(keeping::PathCommand),
     /// Tokens for clients and scripts
     #[command(subcommand)]
     Token(TokenCommand),
@@ -245,6 +256,9 @@ async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)>
             let created = core.token().create(&caller, &create).await?;
             Ok((json!({ "token": created.token }), created.token))
         }
+        Admin::Retention(command) => keeping::retention(core, command).await,
+        Admin::Limits(command) => keeping::limits(core, command).await,
+        Admin::Path(command) => keeping::path(core, command).await,
         Admin::SetupLink => {
             let link = core.setup().link_create().await?;
             Ok((json!({ "link": link }), link))
