@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::cachix::{Client, Profile};
 use crate::http::Http;
 use crate::put::Putter;
+use crate::s3::S3Server;
 
 /// What a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +61,25 @@ struct TokenMade {
 pub struct Setup {
     cache_domain: Option<String>,
     public_url: Option<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Setup {
+    /// Sets an environment variable of the server and of the command line beside it.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Keeps NAR files in a bucket, which is reached at `endpoint`: the server's own, or a proxy before it.
+    pub fn with_bucket(self, server: &S3Server, endpoint: &str) -> Self {
+        self.with_variable("IGLU_STORAGE", &format!("s3://{}/nix", server.bucket()))
+            .with_variable("IGLU_S3_ENDPOINT", endpoint)
+            .with_variable("IGLU_S3_REGION", server.region())
+            .with_variable("IGLU_S3_ACCESS_KEY_ID", server.access_key())
+            .with_variable("IGLU_S3_SECRET_ACCESS_KEY", server.secret_key())
+    }
+
     /// Gives each cache a host name of its own: a label before this domain.
     pub fn with_cache_domain(mut self, domain: &str) -> Self {
         self.cache_domain = Some(domain.to_owned());
@@ -156,6 +173,7 @@ impl Server {
             .arg("serve")
             .args(["--listen", &self.address(), "--ops-listen", &format!("127.0.0.1:{}", self.ops_port)])
             .args(self.settings())
+            .envs(self.setup.variables.iter().cloned())
             .current_dir(self.data())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -207,10 +225,32 @@ impl Server {
         settings
     }
 
+    /// A command line beside the server, over the same data.
+    pub fn beside(&self, args: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.args(args).args(self.settings()).envs(self.setup.variables.iter().cloned());
+        Ok(command)
+    }
+
+    /// Runs a command that prints JSON beside the server: what it printed, and how it ended.
+    pub fn json(&self, args: &[&str]) -> anyhow::Result<(serde_json::Value, ExitStatus)> {
+        let output = self.beside(args)?.arg("--json").output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let json = serde_json::from_slice(&output.stdout).with_context(|| format!("iglu {args:?}: {said}"))?;
+        Ok((json, output.status))
+    }
+
+    /// Starts over the same data with other variables: another storage, another clock.
+    pub async fn restart_with(&mut self, change: impl FnOnce(Setup) -> Setup) -> anyhow::Result<()> {
+        self.kill()?;
+        self.setup = change(std::mem::take(&mut self.setup));
+        self.restart().await
+    }
+
     /// Runs `iglu admin` over the server's data, and gives its output; fails with what it said.
     pub fn admin(&self, args: &[&str], stdin: &str) -> anyhow::Result<String> {
-        let mut command = Command::new(binary()?);
-        command.arg("admin").args(args).arg("--json").args(self.settings());
+        let mut command = self.beside(&["admin"])?;
+        command.args(args).arg("--json");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         child.stdin.take().context("no pipe")?.write_all(stdin.as_bytes())?;

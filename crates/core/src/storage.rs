@@ -4,7 +4,7 @@
 
 use crate::{
     Core,
-    blob::{Kind, SHARDS},
+    blob::Kind,
     clock,
     db::{DeadFile, Departure},
     error::{Error, Result},
@@ -234,12 +234,15 @@ impl Core {
     pub(crate) async fn orphans_find(&self, before: Timestamp) -> Result<(u64, u64)> {
         let (mut files, mut bytes) = (0, 0);
         for kind in Kind::ALL {
-            for shard in 0..SHARDS {
-                self.storage_require().await?;
-                for listed in self.blob.list(kind, shard).await? {
-                    let hash = listed.file_hash.as_bytes();
-                    if listed.modified < before && !self.db.file_is_needed(kind.name(), hash).await? {
+            for shard in self.blob.shards(kind).await? {
+                let mut old = self.blob.list(kind, &shard).await?;
+                old.retain(|listed| listed.modified < before);
+                for some in old.chunks(256) {
+                    let hashes: Vec<&[u8]> = some.iter().map(|listed| &listed.file_hash.as_bytes()[..]).collect();
+                    let needed = self.db.files_needed(kind.name(), &hashes).await?;
+                    for listed in some.iter().filter(|listed| !needed.contains(&listed.file_hash.as_bytes()[..])) {
                         let size = i64::try_from(listed.size).unwrap_or(i64::MAX);
+                        let hash = listed.file_hash.as_bytes();
                         self.db.file_set_dead(kind.name(), hash, size, self.now().0).await?;
                         files += 1;
                         bytes += listed.size;

@@ -82,3 +82,6 @@ CREATE TABLE dead_file (
   PRIMARY KEY (kind, file_hash)
 );
 CREATE INDEX dead_file_since ON dead_file (since);
+
+-- Whether a file is needed is asked by its hash alone.
+CREATE INDEX put_nar_file ON put_nar (file_hash);

@@ -251,6 +251,12 @@ impl Bucket {
         Ok(())
     }
 
+    /// Names of the folders below `name`.
+    pub async fn shards(&self, name: &str) -> Result<Vec<String>> {
+        let listed = self.store.list_with_delimiter(Some(&self.key(name))).await.map_err(failed)?;
+        Ok(listed.common_prefixes.iter().filter_map(|prefix| prefix.filename().map(str::to_owned)).collect())
+    }
+
     /// The objects of a folder that are named by a hash.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let named = self.list_below(folder).await?.into_iter().filter_map(|meta| {

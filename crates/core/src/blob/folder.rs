@@ -111,6 +111,12 @@ impl Folder {
         found(fs::remove_dir_all(self.path(name))).map(drop)
     }
 
+    /// Names of the folders below `name`.
+    pub fn shards(&self, name: &str) -> Result<Vec<String>> {
+        let Some(entries) = found(fs::read_dir(self.path(name)))? else { return Ok(Vec::new()) };
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+
     /// The files of a folder that are named by a hash.
     pub fn list(&self, name: &str) -> Result<Vec<Listed>> {
         let Some(entries) = found(fs::read_dir(self.path(name)))? else { return Ok(Vec::new()) };

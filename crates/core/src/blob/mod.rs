@@ -37,9 +37,6 @@ use std::{
     time::Instant,
 };
 
-/// Folders that the objects of a kind are spread over, by the first two digits of their names.
-pub(crate) const SHARDS: usize = 1024;
-
 /// Where objects are kept.
 #[derive(Clone, Debug)]
 pub enum StorageSettings {
@@ -109,13 +106,6 @@ pub(crate) struct StoredPart {
 fn object_name(kind: Kind, file_hash: &Sha256) -> String {
     let name = file_hash.to_nix32();
     format!("{}/{}/{name}", kind.name(), &name[..2])
-}
-
-/// The folder of one shard of a kind.
-fn shard_name(kind: Kind, shard: usize) -> String {
-    const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
-    let digits = [DIGITS[shard / 32 % 32], DIGITS[shard % 32]];
-    format!("{}/{}", kind.name(), String::from_utf8_lossy(&digits))
 }
 
 fn part_name(upload: &str, number: u32) -> String {
@@ -252,9 +242,17 @@ impl Blob {
         }
     }
 
-    /// The objects of one of a kind's [`SHARDS`].
-    pub async fn list(&self, kind: Kind, shard: usize) -> Result<Vec<Listed>> {
-        let name = shard_name(kind, shard);
+    /// The folders that the objects of a kind are spread over: at most 1024, by the first two digits of their names.
+    pub async fn shards(&self, kind: Kind) -> Result<Vec<String>> {
+        match &self.store {
+            Store::Folder(folder) => folder.shards(kind.name()),
+            Store::Bucket(bucket) => bucket.shards(kind.name()).await,
+        }
+    }
+
+    /// The objects of one shard of a kind.
+    pub async fn list(&self, kind: Kind, shard: &str) -> Result<Vec<Listed>> {
+        let name = format!("{}/{shard}", kind.name());
         match &self.store {
             Store::Folder(folder) => {
                 let folder = folder.clone();

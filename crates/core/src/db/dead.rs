@@ -2,7 +2,8 @@
 //! row of a dead file decides who is first.
 
 use super::*;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use std::collections::HashSet;
 
 statements! {
     INSERT_DEAD_FILE = "INSERT INTO dead_file (kind, file_hash, file_size, since) VALUES ($1, $2, $3, $4) \
@@ -101,10 +102,23 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_as(COUNT_DEAD_FILES).fetch_one(pool).await?))
     }
 
-    /// Whether anything names this file.
-    pub async fn file_is_needed(&self, kind: &str, file_hash: &[u8]) -> Result<bool> {
-        let sql = if kind == "nar" { IS_NAR_FILE_NEEDED } else { IS_LOG_FILE_NEEDED };
-        let count: i64 = read!(self, |pool| sqlx::query_scalar(sql).bind(file_hash).fetch_one(pool).await?);
-        Ok(count > 0)
+    /// Which of these files anything names.
+    pub async fn files_needed(&self, kind: &str, hashes: &[&[u8]]) -> Result<HashSet<Vec<u8>>> {
+        let marks = placeholders(1, hashes.len());
+        let sql = match kind {
+            "nar" => format!(
+                "SELECT file_hash FROM nar WHERE file_hash IN ({marks}) \
+                 UNION SELECT file_hash FROM put_nar WHERE file_hash IN ({marks})"
+            ),
+            _ => format!("SELECT file_hash FROM build_log WHERE file_hash IN ({marks})"),
+        };
+        let found: Vec<Vec<u8>> = read!(self, |pool| {
+            let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
+            for hash in hashes {
+                query = query.bind(*hash);
+            }
+            query.fetch_all(pool).await?
+        });
+        Ok(found.into_iter().collect())
     }
 }

@@ -252,6 +252,14 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_scalar(GET_GENERATION).fetch_one(pool).await?))
     }
 
+    /// Lets running servers forget what they remember.
+    pub async fn generation_raise(&self) -> Result<()> {
+        transact!(self, |tx| {
+            bump!(tx);
+        });
+        Ok(())
+    }
+
     pub async fn setting(&self, name: &str) -> Result<Option<String>> {
         Ok(read!(self, |pool| sqlx::query_scalar(GET_SETTING).bind(name).fetch_optional(pool).await?))
     }

@@ -219,6 +219,8 @@ impl Retentions<'_> {
             }
             core.forget(&visible);
         }
+        // Other servers remember that the paths are absent.
+        core.db.generation_raise().await?;
         core.directory.reload(&core.db, &core.master).await?;
         self.removal(caller, cache.name.as_str(), id).await
     }
