@@ -13,8 +13,9 @@ use iglu_end2end::digest;
 use iglu_end2end::http::{Credentials, request};
 use iglu_end2end::nix::{self, FreshStore, Nix, NixRelease, said};
 use iglu_end2end::object::Object;
+use iglu_end2end::s3::S3Server;
 use iglu_end2end::scene::Scene;
-use iglu_end2end::server::{Scope, Server};
+use iglu_end2end::server::{Scope, Server, Setup};
 use sha2::Digest as _;
 
 const MIB: u64 = 1024 * 1024;
@@ -32,7 +33,17 @@ fn memory_is_bounded(server: &Server, when: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_nar_by_cachix_parts() {
-    let server = Server::start().await.unwrap();
+    by_cachix_parts(Server::start().await.unwrap()).await;
+}
+
+/// Through the server into a bucket and out of it: parts, assembly, verification and download.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_nar_through_a_bucket() {
+    let s3 = S3Server::s3s_fs().await.unwrap();
+    by_cachix_parts(Setup::default().with_bucket(&s3, &s3.endpoint()).start().await.unwrap()).await;
+}
+
+async fn by_cachix_parts(server: Server) {
     server.cache("main", false).unwrap();
     let token = server.token("main", Scope::Push).unwrap();
     let object = Object::synthetic("large", size(), 1);

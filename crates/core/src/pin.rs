@@ -77,6 +77,18 @@ impl Pins<'_> {
         core.db.pin_insert(&pin, &audit).await
     }
 
+    /// Ends a pin: one revision of it, or all. What only it protected may go by the rules of the cache.
+    pub async fn remove(&self, caller: &Caller, cache: &str, name: &str, revision: Option<u64>) -> Result<()> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Push, Discretion::Hide).await?;
+        let audit = core.audit(caller, "pin.remove", &format!("{name} of {}", cache.name), &Client::default());
+        let revision = revision.map(|revision| i64::try_from(revision).unwrap_or(i64::MAX));
+        if core.db.pin_delete(cache.id, name, revision, &audit).await? {
+            return Ok(());
+        }
+        Err(Error::NotFound(format!("cache \"{}\" has no such pin", cache.name)))
+    }
+
     /// The pins of a cache by name, each with its revisions, the newest first.
     pub async fn list(&self, caller: &Caller, cache: &str) -> Result<Vec<PinRow>> {
         let core = self.0;

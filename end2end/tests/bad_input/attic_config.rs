@@ -100,7 +100,7 @@ async fn changes_of_caches_of_wrong_form_change_nothing() {
             "too many key names",
             json!({"upstream_cache_key_names": vec!["a"; 10_000], "is_public": false}).to_string().into(),
         ),
-        ("a retention that is kept nowhere", br#"{"retention_period":{"Period":60},"priority":1}"#.to_vec()),
+        ("a retention of a century and more", br#"{"retention_period":{"Period":4294967295},"priority":1}"#.to_vec()),
         ("a retention of no form", br#"{"retention_period":60,"priority":1}"#.to_vec()),
         ("a negative retention", br#"{"retention_period":{"Period":-1}}"#.to_vec()),
         ("a key pair of no form", json!({"is_public": false, "keypair": {"Keypair": "garbage"}}).to_string().into()),

@@ -247,7 +247,7 @@ async fn attic_cache_create() {
 async fn attic_cache_configure() {
     let check = Check::new(
         "attic 7.21",
-        "`cache configure`: each field, the retention beside them ignored; periods are refused",
+        "`cache configure`: each field, the retention beside them ignored; a period is kept in whole days",
     );
     check
         .with_attic_and_celler(async |flavour| {
@@ -287,11 +287,21 @@ async fn attic_cache_configure() {
                     &ConfigureCache { retention_period: Retention::Period(0), ..ConfigureCache::default() },
                 )
                 .await?;
-            let period = ConfigureCache { retention_period: Retention::Period(86_400), ..ConfigureCache::default() };
-            refused(client.configure("main", &period).await, 400, "RequestError", &["86400"])?;
-            let both = ConfigureCache { priority: Some(99), ..period };
-            refused(client.configure("main", &both).await, 400, "RequestError", &["86400"])?;
-            ensure!(client.cache_config("main").await?.priority == Some(7), "half of a refused change was made");
+            let period =
+                |seconds| ConfigureCache { retention_period: Retention::Period(seconds), ..ConfigureCache::default() };
+            for (seconds, kept) in [(86_400, 86_400), (86_401, 172_800), (7_776_000, 7_776_000)] {
+                client.configure("main", &period(seconds)).await?;
+                let config = client.cache_config("main").await?;
+                ensure!(config.retention_period == Some(Retention::Period(kept)), "{seconds}: {config:?}");
+            }
+            // What goes along with every other change changes nothing; alone it ends the rule.
+            client.configure("main", &ConfigureCache { priority: Some(6), ..ConfigureCache::default() }).await?;
+            ensure!(client.cache_config("main").await?.retention_period == Some(Retention::Period(7_776_000)));
+            client.configure("main", &ConfigureCache::default()).await?;
+            ensure!(client.cache_config("main").await?.retention_period == Some(Retention::Global));
+            let both = ConfigureCache { priority: Some(99), ..period(u32::MAX) };
+            refused(client.configure("main", &both).await, 400, "RequestError", &["days"])?;
+            ensure!(client.cache_config("main").await?.priority == Some(6), "half of a refused change was made");
 
             // A body without the retention, as older clients send it, and bodies that are wrong.
             client.configure_with("main", &serde_json::json!({ "priority": 8 })).await?;

@@ -4,6 +4,7 @@ use crate::size::Size;
 use clap::Subcommand;
 use iglu_api::{
     format,
+    pin::{Keep, PinCreate},
     retention::{PushLimits, Removal, Retention},
 };
 use iglu_core::{Caller, Core};
@@ -89,6 +90,62 @@ pub enum PathCommand {
     Undo { cache: String, removal: i64 },
     /// Print the paths that are out of sight because their file is damaged
     Damaged { cache: String },
+}
+
+#[derive(Subcommand)]
+pub enum PinCommand {
+    /// Print the pins of a cache
+    List { cache: String },
+    /// Pin a path; a name that exists gets one more revision
+    Create {
+        cache: String,
+        name: String,
+        /// A store path of the cache
+        path: String,
+        /// This revision stays for so many days
+        #[arg(long, value_name = "DAYS", conflicts_with = "keep_revisions")]
+        keep_days: Option<u32>,
+        /// The newest so many revisions stay
+        #[arg(long, value_name = "COUNT")]
+        keep_revisions: Option<u32>,
+    },
+    /// End a pin, or one revision of it
+    Remove {
+        cache: String,
+        name: String,
+        #[arg(long)]
+        revision: Option<u64>,
+    },
+}
+
+pub async fn pin(core: &Core, command: PinCommand) -> anyhow::Result<(Value, String)> {
+    let operator = Caller::Operator;
+    let cache = match command {
+        PinCommand::List { cache } => cache,
+        PinCommand::Create { cache, name, path, keep_days, keep_revisions } => {
+            let keep = match (keep_days, keep_revisions) {
+                (Some(days), _) => Keep::Days(days),
+                (None, Some(count)) => Keep::Revisions(count),
+                (None, None) => Keep::Forever,
+            };
+            let create = PinCreate { name, store_path: path, artifacts: Vec::new(), keep };
+            core.pin().create(&operator, &cache, &create).await?;
+            cache
+        }
+        PinCommand::Remove { cache, name, revision } => {
+            core.pin().remove(&operator, &cache, &name, revision).await?;
+            cache
+        }
+    };
+    let pins = core.pin().list(&operator, &cache).await?;
+    let lines = pins.iter().flat_map(|pin| {
+        pin.revisions.iter().map(move |revision| {
+            let until = revision.expires_at.map(|at| format!(" until {at}")).unwrap_or_default();
+            format!("{} {} {}{until}, by {}", pin.name, revision.number, revision.store_path, revision.created_by)
+        })
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    Ok((json!({ "pins": pins }), text))
 }
 
 pub async fn retention(core: &Core, command: RetentionCommand) -> anyhow::Result<(Value, String)> {

@@ -37,6 +37,9 @@ enum Admin {
     /// What may be pushed to caches
     #[command(subcommand)]
     Limits(keeping::LimitsCommand),
+    /// Names for paths that stay
+    #[command(subcommand)]
+    Pin(keeping::PinCommand),
     /// Paths of caches
     #[command(subcommand)]
     Path(keeping::PathCommand),
@@ -258,6 +261,7 @@ async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)>
         }
         Admin::Retention(command) => keeping::retention(core, command).await,
         Admin::Limits(command) => keeping::limits(core, command).await,
+        Admin::Pin(command) => keeping::pin(core, command).await,
         Admin::Path(command) => keeping::path(core, command).await,
         Admin::SetupLink => {
             let link = core.setup().link_create().await?;

@@ -22,11 +22,13 @@ use iglu_api::{
     },
     cache::{CacheChange, CacheCreate, Permission, Visibility},
     key::KeyState,
+    retention::Retention,
 };
 use iglu_core::{Caller, Core, Discretion, Error, push::Claim};
 use nix_compat::{STORE_DIR, compression::Compression, signing::SigningKey};
 
 const LONGEST_CONFIG: usize = 256 << 10;
+const SECONDS_OF_DAY: u32 = 86_400;
 /// Tens of thousands of references.
 const LONGEST_INFO: usize = 16 << 20;
 
@@ -116,7 +118,7 @@ pub async fn config(core: &Core, caller: &Caller, name: &str) -> Result<Response
         store_dir: Some(STORE_DIR.to_owned()),
         priority: Some(cache.priority),
         upstream_cache_key_names: Some(cache.client_filter_keys.clone()),
-        retention_period: Some(RetentionPeriod::Global),
+        retention_period: Some(period(&cache.retention)),
     })
     .into_response())
 }
@@ -156,7 +158,7 @@ async fn config_change(
 ) -> Result<StatusCode, AtticError> {
     let (head, body) = request.into_parts();
     let caller = caller(&core, &head.headers).await?;
-    core.cache().open(&caller, &name, Permission::Admin, Discretion::Hide).await?;
+    let cache = core.cache().open(&caller, &name, Permission::Admin, Discretion::Hide).await?;
     let asked: CacheConfig = read_json(body, LONGEST_CONFIG).await?;
     let change = CacheChange {
         visibility: asked.is_public.map(visibility),
@@ -171,23 +173,27 @@ async fn config_change(
     let changes = change != CacheChange::default();
     // All or nothing: a key that cannot be taken must not leave the rest changed.
     core.cache().check(&change)?;
-    match asked.retention_period {
-        // What clients send beside every other change, and what holds for every cache here: nothing goes by age.
-        Some(RetentionPeriod::Global | RetentionPeriod::Period(0)) => {}
-        Some(RetentionPeriod::Period(seconds)) => {
-            let message =
-                format!("a retention of {seconds} seconds cannot be kept: this server removes nothing by age");
-            return Err(Error::invalid("retention_period", message).into());
-        }
-        None if !changes && asked.keypair.is_none() && asked.store_dir.is_none() => {
-            return Err(Error::invalid("", "nothing is named that could be changed").into());
-        }
-        None => {}
+    let names_more = changes || asked.keypair.is_some() || asked.store_dir.is_some();
+    let retention = match asked.retention_period {
+        // Clients send it beside every other change; only alone is it meant.
+        Some(RetentionPeriod::Global) if names_more => None,
+        Some(RetentionPeriod::Global | RetentionPeriod::Period(0)) => Some(None),
+        // Rules count whole days; rather longer than shorter.
+        Some(RetentionPeriod::Period(seconds)) => Some(Some(seconds.div_ceil(SECONDS_OF_DAY))),
+        None if !names_more => return Err(Error::invalid("", "nothing is named that could be changed").into()),
+        None => None,
+    };
+    let rules = retention.map(|used_days| Retention { used_days, ..cache.retention });
+    if let Some(rules) = &rules {
+        core.retention().check(&caller, &name, rules, false).await?;
     }
     match asked.keypair {
         Some(Keypair::Generate) => core.key().add(&caller, &name).await?,
         Some(Keypair::Keypair(secret)) => core.key().import(&caller, &name, &secret).await?,
         None => {}
+    }
+    if let Some(rules) = &rules {
+        core.retention().set(&caller, &name, rules, true).await?;
     }
     if changes {
         core.cache().change(&caller, &name, &change).await?;
@@ -203,6 +209,14 @@ async fn config_delete(
     let caller = caller(&core, &headers).await?;
     core.cache().remove(&caller, &name).await?;
     Ok(StatusCode::OK)
+}
+
+/// The rule by last use as the protocol says it, in seconds.
+fn period(rules: &Retention) -> RetentionPeriod {
+    match rules.used_days {
+        Some(days) => RetentionPeriod::Period(days.saturating_mul(SECONDS_OF_DAY)),
+        None => RetentionPeriod::Global,
+    }
 }
 
 fn visibility(is_public: bool) -> Visibility {

@@ -240,9 +240,10 @@ impl Db {
 
     /// For tests: makes something wrong.
     #[cfg(test)]
-    pub async fn test_execute(&self, sql: &'static str) -> Result<()> {
+    pub async fn test_execute(&self, sql: impl Into<String>) -> Result<()> {
+        let sql = sql.into();
         transact!(self, |tx| {
-            sqlx::query(sql).execute(&mut *tx).await?;
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *tx).await?;
         });
         Ok(())
     }

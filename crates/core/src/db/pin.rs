@@ -10,6 +10,7 @@ statements! {
     DELETE_OLD_REVISIONS = "DELETE FROM pin WHERE cache_id = $1 AND name = $2 AND revision <= $3";
     LIST_PINS = "SELECT name, revision, store_path, artifacts, keep, created_at, created_by, expires_at FROM pin \
         WHERE cache_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY name, revision DESC";
+    DELETE_PIN = "DELETE FROM pin WHERE cache_id = $1 AND name = $2 AND revision = COALESCE($3, revision)";
     DELETE_EXPIRED_PINS = "DELETE FROM pin WHERE expires_at <= $1";
 }
 
@@ -79,6 +80,15 @@ impl Db {
     /// Every revision that is not over, by name, the newest first.
     pub async fn pin_list(&self, cache_id: i64, now: i64) -> Result<Vec<PinRow>> {
         Ok(read!(self, |pool| sqlx::query_as(LIST_PINS).bind(cache_id).bind(now).fetch_all(pool).await?))
+    }
+
+    /// Ends a revision of a pin, or all. False where there is none.
+    pub async fn pin_delete(&self, cache_id: i64, name: &str, revision: Option<i64>, audit: &Audit) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            let gone = sqlx::query(DELETE_PIN).bind(cache_id).bind(name).bind(revision).execute(&mut *tx).await?;
+            audit!(tx, audit);
+            gone.rows_affected() > 0
+        }))
     }
 
     pub async fn pin_delete_expired(&self, now: i64) -> Result<()> {

@@ -112,13 +112,21 @@ impl Retentions<'_> {
     pub async fn set(&self, caller: &Caller, cache: &str, rules: &Retention, is_confirmed: bool) -> Result<()> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        self.check(caller, cache.name.as_str(), rules, is_confirmed).await?;
+        let audit = core.audit(caller, "retention.set", cache.name.as_str(), &Client::default());
+        core.db.retention_set(cache.id, rules, &audit).await?;
+        core.directory.reload(&core.db, &core.master).await
+    }
+
+    /// Whether [`Retentions::set`] would take these rules.
+    pub async fn check(&self, caller: &Caller, cache: &str, rules: &Retention, is_confirmed: bool) -> Result<()> {
+        let core = self.0;
+        let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
         check(rules)?;
         if rules.collects() && !is_confirmed {
             confirm_needed(&cache, &core.plan(cache.id, rules).await?)?;
         }
-        let audit = core.audit(caller, "retention.set", cache.name.as_str(), &Client::default());
-        core.db.retention_set(cache.id, rules, &audit).await?;
-        core.directory.reload(&core.db, &core.master).await
+        Ok(())
     }
 
     /// Changes what may be pushed to a cache.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod keeping;
+mod large;
 mod rights;
 mod story;
 

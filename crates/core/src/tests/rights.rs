@@ -6,6 +6,7 @@ use iglu_api::{
     cache::CacheChange,
     path::PathQuery,
     pin::{Keep, PinCreate},
+    retention::{PushLimits, Retention},
     token::TokenCreate,
 };
 
@@ -60,6 +61,18 @@ async fn every_method_as_every_caller() {
                 ("key.register", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
                 ("pin.create", [Who, No, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
                 ("pin.list", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
+                ("pin.remove", [Who, No, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
+                ("path.damaged", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
+                ("retention.get", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
+                ("retention.set", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("retention.check", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("retention.limits_set", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("retention.preview", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("retention.ask", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("retention.removals", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("retention.removal", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("retention.remove", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
+                ("retention.undo", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
             ],
         ),
         (
@@ -81,6 +94,18 @@ async fn every_method_as_every_caller() {
                 ("key.register", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
                 ("pin.create", [Who, No, Yes, Yes, No, Yes, Yes, Yes, Yes]),
                 ("pin.list", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
+                ("pin.remove", [Who, No, Yes, Yes, No, Yes, Yes, Yes, Yes]),
+                ("path.damaged", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
+                ("retention.get", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
+                ("retention.set", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("retention.check", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("retention.limits_set", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("retention.preview", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("retention.ask", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("retention.removals", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("retention.removal", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("retention.remove", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
+                ("retention.undo", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
             ],
         ),
     ] {
@@ -109,7 +134,7 @@ async fn every_method_as_every_caller() {
                 artifacts: Vec::new(),
                 keep: Keep::Forever,
             };
-            let push = core.push();
+            let (push, keeping) = (core.push(), core.retention());
             let md5 = STANDARD.encode([0; 16]);
             let answers = [
                 heard(core.cache().get(caller, name).await),
@@ -129,6 +154,18 @@ async fn every_method_as_every_caller() {
                 heard(core.key().register(caller, name, "no key").await),
                 heard(core.pin().create(caller, name, &pin).await),
                 heard(core.pin().list(caller, name).await),
+                heard(core.pin().remove(caller, name, "p", None).await),
+                heard(core.path().damaged(caller, name).await),
+                heard(keeping.get(caller, name).await),
+                heard(keeping.set(caller, name, &Retention::default(), false).await),
+                heard(keeping.check(caller, name, &Retention::default(), false).await),
+                heard(keeping.limits_set(caller, name, &PushLimits::default()).await),
+                heard(keeping.preview(caller, name, None, 1).await),
+                heard(keeping.ask(caller, name, false).await),
+                heard(keeping.removals(caller, name).await),
+                heard(keeping.removal(caller, name, 1_000).await),
+                heard(keeping.remove(caller, name, &[], false).await),
+                heard(keeping.undo(caller, name, 1_000).await),
             ];
             for (answer, (method, row)) in answers.into_iter().zip(expected) {
                 assert_eq!(answer, row[column], "{method} on {name} by {}", caller.label());
