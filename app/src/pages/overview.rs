@@ -14,6 +14,7 @@ use crate::{
     },
 };
 use iglu_api::{
+    CacheName,
     cache::Traffic,
     format,
     overview::{Attention, Overview},
@@ -126,6 +127,15 @@ fn Section(id: &'static str, title: &'static str, children: Children) -> impl In
     }
 }
 
+fn see_paths(cache: &CacheName) -> AnyView {
+    view! {
+        <a class="link" href=format!("/caches/{cache}/paths")>
+            "See paths"
+        </a>
+    }
+    .into_any()
+}
+
 #[component]
 fn Notice(attention: Attention) -> impl IntoView {
     let (glyph, words, act): (Glyph, AnyView, AnyView) = match attention {
@@ -156,20 +166,24 @@ fn Notice(attention: Attention) -> impl IntoView {
             }
             .into_any(),
         ),
-        Attention::HeldPaths { cache, count } => (
-            icon::CLOCK,
-            sentence(&format!(
+        Attention::StorageTrouble { why } => {
+            let words = format!("Nothing is stored and nothing removed: {why}.");
+            (icon::DISK, words.into_any(), ().into_any())
+        }
+        Attention::DamagedPaths { cache, count } => {
+            let words = format!(
+                "{} in {cache} because a stored file is damaged; push again what is missing",
+                counted(count, "path is out of sight", "paths are out of sight"),
+            );
+            (icon::DISK, sentence(&words).into_any(), see_paths(&cache))
+        }
+        Attention::HeldPaths { cache, count } => {
+            let words = format!(
                 "{} in {cache} for references that have not arrived; push their closures again",
                 counted(count, "path waits", "paths wait"),
-            ))
-            .into_any(),
-            view! {
-                <a class="link" href=format!("/caches/{cache}/paths")>
-                    "See paths"
-                </a>
-            }
-            .into_any(),
-        ),
+            );
+            (icon::CLOCK, sentence(&words).into_any(), see_paths(&cache))
+        }
     };
     view! {
         <li class="flex items-start gap-2.5 px-4 py-3">

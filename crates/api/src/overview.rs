@@ -29,6 +29,10 @@ pub enum Attention {
     DiskFull { free_bytes: u64, total_bytes: u64 },
     /// A token ends within a week.
     TokenExpires { name: String, at: crate::Timestamp },
+    /// The storage is not there or not this server's; `why` is a sentence without its end.
+    StorageTrouble { why: String },
+    /// Paths whose file is damaged, until somebody pushes them again.
+    DamagedPaths { cache: crate::CacheName, count: u64 },
     /// Paths that wait for references that have not arrived.
     HeldPaths { cache: crate::CacheName, count: u64 },
 }

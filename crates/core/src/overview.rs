@@ -39,7 +39,10 @@ impl Core {
 
     async fn attention(&self, caller: &Caller) -> Result<Vec<Attention>> {
         let mut attention = Vec::new();
-        if let Some(space) = self.blob.space()?
+        if let Some(why) = self.storage_trouble() {
+            attention.push(Attention::StorageTrouble { why });
+        }
+        if let Ok(Some(space)) = self.blob.space()
             && space.free.saturating_mul(100) < space.total.saturating_mul(DISK_FREE_PERCENT)
         {
             attention.push(Attention::DiskFull { free_bytes: space.free, total_bytes: space.total });
@@ -54,6 +57,11 @@ impl Core {
                 {
                     attention.push(Attention::TokenExpires { name: token.name, at });
                 }
+            }
+        }
+        for (cache_id, count) in self.db.damaged_counts().await? {
+            if let Some(cache) = self.directory.get_by_id(cache_id).filter(|cache| caller.permission(cache).is_some()) {
+                attention.push(Attention::DamagedPaths { cache: cache.name.clone(), count: count.unsigned_abs() });
             }
         }
         for (cache_id, count) in self.db.held_counts().await? {

@@ -12,6 +12,8 @@ const UPLOAD_LIFETIME: i64 = Timestamp::DAY;
 const PUT_NAR_LIFETIME: i64 = 30 * Timestamp::DAY;
 /// A stored file that nothing names is an orphan when it is this old, in milliseconds: longer than any push between storing and committing.
 const ORPHAN_AGE: i64 = Timestamp::DAY;
+/// A build log whose derivation made no path that is still there goes when it is this old, in milliseconds.
+const LOG_AGE: i64 = 30 * Timestamp::DAY;
 /// How long the history of removals is kept, in milliseconds.
 const HISTORY: i64 = 400 * Timestamp::DAY;
 /// Rows that are removed in one transaction.
@@ -185,6 +187,10 @@ async fn sweep(core: &Core) -> Result<String> {
         if upload.is_none_or(|upload| upload.state != "open") {
             core.blob.upload_remove(&name).await?;
         }
+    }
+    // Where nothing goes by rules, logs stay too.
+    for cache in core.directory.all().into_iter().filter(|cache| cache.retention.collects()) {
+        while core.db.logs_forget_some(cache.id, now.plus(-LOG_AGE).0).await? > 0 {}
     }
     core.blob.scratch_sweep(now.plus(-ORPHAN_AGE))?;
     core.db.put_nar_delete_old(now.plus(-UPLOAD_LIFETIME).0, now.plus(-PUT_NAR_LIFETIME).0).await?;

@@ -149,9 +149,15 @@ impl Core {
         }
     }
 
+    /// Why the storage is not proven to be ours, by the last look.
+    pub(crate) fn storage_trouble(&self) -> Option<String> {
+        self.storage.trouble().map(|trouble| trouble.to_string())
+    }
+
     /// The storage for people and probes.
     pub async fn storage_status(&self) -> Result<StorageStatus> {
-        let space = self.blob.space()?;
+        // Unknown while it is away.
+        let space = self.blob.space().unwrap_or(None);
         let (mut damaged, mut departed, mut departed_bytes) = (0, 0, 0);
         for (reason, paths, bytes) in self.db.aside_counts().await? {
             if reason == "damaged" {
@@ -164,7 +170,7 @@ impl Core {
         let (dead_files, dead_bytes) = self.db.dead_file_count().await?;
         Ok(StorageStatus {
             place: self.blob.place(),
-            trouble: self.storage.trouble().map(|trouble| trouble.to_string()),
+            trouble: self.storage_trouble(),
             free_bytes: space.map(|space| space.free),
             total_bytes: space.map(|space| space.total),
             damaged_paths: damaged,

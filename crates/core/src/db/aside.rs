@@ -36,6 +36,7 @@ statements! {
     LIST_REMOVED_PATHS = "SELECT id, cache_id, hash, refs, file_size FROM set_aside WHERE removal_id = $1 LIMIT 128";
     LIST_PAST = "SELECT id FROM set_aside WHERE until < $1 ORDER BY until LIMIT $2";
     COUNT_ASIDE = "SELECT reason, COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM set_aside GROUP BY reason";
+    COUNT_DAMAGED = "SELECT cache_id, COUNT(*) FROM set_aside WHERE reason = 'damaged' GROUP BY cache_id";
     LIST_DAMAGED = "SELECT s.hash, s.name, s.why, s.since, s.file_size FROM set_aside s WHERE s.cache_id = $1 AND s.reason = 'damaged' \
         ORDER BY s.since DESC, s.id DESC LIMIT $2";
     NEEDED_MEANWHILE = "INSERT INTO needed_meanwhile (cache_id, hash) VALUES ($1, $2) ON CONFLICT (cache_id, hash) DO NOTHING";
@@ -301,6 +302,11 @@ impl Db {
     /// Paths and bytes out of their caches, by reason.
     pub async fn aside_counts(&self) -> Result<Vec<(String, i64, i64)>> {
         Ok(read!(self, |pool| sqlx::query_as(COUNT_ASIDE).fetch_all(pool).await?))
+    }
+
+    /// For each cache that has damaged paths, how many.
+    pub async fn damaged_counts(&self) -> Result<Vec<(i64, i64)>> {
+        Ok(read!(self, |pool| sqlx::query_as(COUNT_DAMAGED).fetch_all(pool).await?))
     }
 
     /// The newest damaged paths of a cache.

@@ -8,6 +8,9 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (cache_id, drv) DO UPDATE SET file_hash = excluded.file_hash, \
         file_size = excluded.file_size, size = excluded.size, put_at = excluded.put_at, put_by = excluded.put_by";
     GET_LOG = "SELECT file_hash, file_size, size FROM build_log WHERE cache_id = $1 AND drv = $2";
+    LIST_UNNEEDED_LOGS = "SELECT drv FROM build_log WHERE cache_id = $1 AND put_at < $2 AND drv NOT IN \
+        (SELECT deriver FROM store_path WHERE cache_id = $1 AND deriver IS NOT NULL) ORDER BY drv LIMIT 200";
+    DELETE_LOG = "DELETE FROM build_log WHERE cache_id = $1 AND drv = $2 AND put_at < $3";
     PUT_REALISATION = "INSERT INTO realisation (cache_id, key, document, put_at, put_by) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (cache_id, key) DO NOTHING";
     GET_REALISATION = "SELECT document FROM realisation WHERE cache_id = $1 AND key = $2";
@@ -54,6 +57,23 @@ impl Db {
 
     pub async fn log_get(&self, cache_id: i64, drv: &str) -> Result<Option<LogRow>> {
         Ok(read!(self, |pool| sqlx::query_as(GET_LOG).bind(cache_id).bind(drv).fetch_optional(pool).await?))
+    }
+
+    /// Forgets some logs that came before `before` and whose derivation made no path of the cache. How many.
+    pub async fn logs_forget_some(&self, cache_id: i64, before: i64) -> Result<usize> {
+        let drvs: Vec<String> = read!(self, |pool| sqlx::query_scalar(LIST_UNNEEDED_LOGS)
+            .bind(cache_id)
+            .bind(before)
+            .fetch_all(pool)
+            .await?);
+        if !drvs.is_empty() {
+            transact!(self, |tx| {
+                for drv in &drvs {
+                    sqlx::query(DELETE_LOG).bind(cache_id).bind(drv).bind(before).execute(&mut *tx).await?;
+                }
+            });
+        }
+        Ok(drvs.len())
     }
 
     /// Keeps a realisation; the first one stays.

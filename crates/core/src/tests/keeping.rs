@@ -18,6 +18,7 @@ on_both! {
     nothing_goes_while_the_storage_is_away
     a_file_that_is_needed_again_is_not_removed
     a_full_cache_refuses
+    logs_go_with_what_they_tell_of
     counted_numbers_are_corrected
 }
 
@@ -341,6 +342,27 @@ async fn a_file_that_is_needed_again_is_not_removed(home: Home) {
     let (pushed, ()) = tokio::join!(push(core, &OPERATOR, "main", &lib), finish);
     pushed.unwrap();
     assert!(core.check_all(CheckKind { is_full: true, repairs: false }, &|_, _| ()).await.unwrap().is_clean());
+}
+
+async fn logs_go_with_what_they_tell_of(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    let cache = core.cache_remembered("main").unwrap();
+    let (kept, gone) = (path_named("kept.drv"), path_named("gone.drv"));
+    let mut made = thing("made", &[]);
+    made.claim.deriver = Some(kept.clone());
+    push(core, &OPERATOR, "main", &made).await.unwrap();
+    for drv in [&kept, &gone] {
+        core.build_log().put(&OPERATOR, &cache, drv, body(b"built")).await.unwrap();
+    }
+    home.clock.advance(40 * Timestamp::DAY);
+    home.tidy().await;
+    assert!(core.build_log().get(&cache, &gone).await.unwrap().is_some(), "without rules everything stays");
+    let rules = Retention { used_days: Some(1000), ..Retention::default() };
+    core.retention().set(&OPERATOR, "main", &rules, false).await.unwrap();
+    home.tidy().await;
+    assert!(core.build_log().get(&cache, &gone).await.unwrap().is_none());
+    assert!(core.build_log().get(&cache, &kept).await.unwrap().is_some());
 }
 
 async fn a_full_cache_refuses(home: Home) {
