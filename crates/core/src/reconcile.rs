@@ -14,6 +14,8 @@ const PUT_NAR_LIFETIME: i64 = 30 * Timestamp::DAY;
 const ORPHAN_AGE: i64 = Timestamp::DAY;
 /// A build log whose derivation made no path that is still there goes when it is this old, in milliseconds.
 const LOG_AGE: i64 = 30 * Timestamp::DAY;
+/// The setting that says when the store was listed last.
+const LOOKED_AT: &str = "orphans_looked_at";
 /// How long the history of removals is kept, in milliseconds.
 const HISTORY: i64 = 400 * Timestamp::DAY;
 /// Rows that are removed in one transaction.
@@ -194,7 +196,13 @@ async fn sweep(core: &Core) -> Result<String> {
     }
     core.blob.scratch_sweep(now.plus(-ORPHAN_AGE))?;
     core.db.put_nar_delete_old(now.plus(-UPLOAD_LIFETIME).0, now.plus(-PUT_NAR_LIFETIME).0).await?;
+    // Listing a whole store is work, and for a bucket costs money: once a day is enough for what only crashes leave.
+    let looked_at = core.db.setting(LOOKED_AT).await?.and_then(|at| at.parse::<i64>().ok());
+    if looked_at.is_some_and(|at| (now.0 - ORPHAN_AGE..=now.0).contains(&at)) {
+        return Ok(String::new());
+    }
     let (files, bytes) = core.orphans_find(now.plus(-ORPHAN_AGE)).await?;
+    core.db.setting_put(LOOKED_AT, &now.0.to_string()).await?;
     Ok(if files > 0 {
         format!("found {files} files that nothing needs, {}", format::bytes(bytes))
     } else {
