@@ -88,11 +88,14 @@ async fn collect(core: &Core, cache: &Arc<Cache>, removal: &RemovalRow) -> Resul
             });
         }
         core.db.removal_plan(removal.id, plan.going.len() as u64, plan.bytes, core.now().0).await?;
+        crate::failpoint::reach("collect.planned");
         let until = core.now().plus(core.nar_grace).0;
         take_out(core, cache, plan, removal.id, "collected", until).await
     }
     .await;
+    crate::failpoint::reach("collect.done");
     turn.end(core).await?;
+    crate::failpoint::reach("collect.ended");
     let now = core.now().0;
     match done {
         Ok(kept) => core.db.removal_end(removal.id, "done", &note(kept), now).await,
@@ -119,8 +122,10 @@ pub(super) async fn remove_chosen(
         let plan = plan_chosen(core, cache, hashes, with_referrers).await?;
         let id = core.db.removal_insert(cache.id, "deleted", "running", "{}", audit).await?;
         core.db.removal_plan(id, plan.going.len() as u64, plan.bytes, core.now().0).await?;
+        crate::failpoint::reach("chosen.planned");
         let until = core.now().plus(UNDO_TIME).0;
         let kept = take_out(core, cache, plan, id, "deleted", until).await?;
+        crate::failpoint::reach("chosen.done");
         core.db.removal_end(id, "done", &note(kept), core.now().0).await?;
         Ok(id)
     }
@@ -190,6 +195,7 @@ async fn take_out(
         };
         crate::failpoint::reach("collect.batch");
         let (departed, held) = core.db.paths_set_aside(&how, &mut choose).await?;
+        crate::failpoint::reach("collect.applied");
         let hashes: Vec<_> = departed.iter().filter_map(|path| StorePathHash::parse(&path.hash).ok()).collect();
         core.narinfos.forget(cache, &hashes);
         if reason == "deleted" {
