@@ -308,6 +308,8 @@ impl Db {
                 for path in &departed {
                     sqlx::query(DELETE_PUT_NAR).bind(how.cache_id).bind(path.nar_id).execute(&mut *tx).await?;
                 }
+                // Nor by a narinfo that a server remembers, should this process end before the removal does.
+                bump!(tx);
             }
             let bytes: i64 = departed.iter().map(|path| path.file_size).sum();
             sqlx::query(ADVANCE_REMOVAL)

@@ -67,12 +67,14 @@ pub(crate) async fn retain(core: &Core) -> Result<String> {
 async fn collect(core: &Core, cache: &Arc<Cache>, removal: &RemovalRow) -> Result<()> {
     // What is not proven to be our storage is not collected: after a remount everything would be missed.
     core.storage_require().await?;
+    let Some(turn) = Turn::take(core, cache.id).await? else { return Ok(()) };
     if removal.kind != "collected" {
-        // The person who chose is gone with the server; what went can be undone, what did not go stays.
+        // The person who chose is gone with the server; what went can be undone, what did not go stays. What pushes noted for this
+        // removal does not concern the next.
+        turn.end(core).await?;
         core.db.removal_end(removal.id, "done", "stopped half-way", core.now().0).await?;
         return Ok(());
     }
-    let Some(turn) = Turn::take(core, cache.id).await? else { return Ok(()) };
     let left_before = core.now().plus(-LEFT).0;
     if !core.db.removal_claim(removal.id, core.now().0, left_before).await? {
         return turn.end(core).await;
