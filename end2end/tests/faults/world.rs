@@ -74,7 +74,9 @@ impl Pusher {
             By::Put => self.putter().push(&item.draft).await?,
             By::Attic => {
                 let client = attic::Client::new(&format!("{}/", self.url), Some(&self.token))?;
-                client.push_one(CACHE, &item.object, &attic::PushOptions::default()).await?;
+                let pushed = client.push_one(CACHE, &item.object, &attic::PushOptions::default()).await;
+                // Its errors show a name in the place of the status.
+                pushed.map_err(|error| anyhow::anyhow!("{}: {error}", error.status().unwrap_or(0)))?;
             }
         }
         Ok(())
