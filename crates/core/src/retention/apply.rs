@@ -15,7 +15,7 @@ use crate::{
 };
 use iglu_api::{Timestamp, retention::Why};
 use nix_compat::store_path::StorePathHash;
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, ops::Range, sync::Arc, time::Duration};
 
 /// A removal or collection that nobody was seen working on for this long is taken over, in milliseconds.
 const LEFT: i64 = 2 * Timestamp::MINUTE;
@@ -24,9 +24,14 @@ const HOLD: Duration = Duration::from_millis(25);
 const FEWEST: usize = 8;
 const MOST: usize = 1024;
 
+/// When those who work on a removal were seen last. What is later than this was written by a clock that went back since.
+fn alive(core: &Core) -> Range<i64> {
+    core.now().plus(-LEFT).0..core.now().plus(LEFT).0
+}
+
 /// Runs what was asked for, and what a server that is gone left.
 pub(crate) async fn collect_open(core: &Core) -> Result<()> {
-    for removal in core.db.removal_list_open(core.now().plus(-LEFT).0).await? {
+    for removal in core.db.removal_list_open(&alive(core)).await? {
         let Some(cache) = core.directory.get_by_id(removal.cache_id) else {
             core.db.removal_end(removal.id, "failed", "the cache is gone", core.now().0).await?;
             continue;
@@ -75,8 +80,7 @@ async fn collect(core: &Core, cache: &Arc<Cache>, removal: &RemovalRow) -> Resul
         core.db.removal_end(removal.id, "done", "stopped half-way", core.now().0).await?;
         return Ok(());
     }
-    let left_before = core.now().plus(-LEFT).0;
-    if !core.db.removal_claim(removal.id, core.now().0, left_before).await? {
+    if !core.db.removal_claim(removal.id, core.now().0, &alive(core)).await? {
         return turn.end(core).await;
     }
     let asked: Asked = serde_json::from_str(&removal.rules)
@@ -233,8 +237,7 @@ struct Turn {
 
 impl Turn {
     async fn take(core: &Core, cache_id: i64) -> Result<Option<Turn>> {
-        let now = core.now();
-        let begun = core.db.collection_begin(cache_id, now.0, now.plus(-LEFT).0).await?;
+        let begun = core.db.collection_begin(cache_id, core.now().0, &alive(core)).await?;
         Ok(begun.then_some(Turn { cache_id }))
     }
 
