@@ -98,10 +98,7 @@ async fn an_unmounted_volume() {
     away(&mut world, url, &disk, "under a running server").await;
     // Known narinfos are served: who has the NAR from elsewhere needs no more.
     assert!(world.shows(&items[0]).await);
-    world.server.kill().unwrap();
-    world.server.launch(&[]).unwrap();
-    world.server.answers("live").await.unwrap();
-    until("the server does not start", || async { world.ready().await.1 != "starting or stopping\n" }).await;
+    world.again_unready().await;
     away(&mut world, url, &disk, "at the start").await;
 
     disk.mount().unwrap();

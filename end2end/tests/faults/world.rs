@@ -131,6 +131,14 @@ impl World {
         self.server.restart().await.unwrap();
     }
 
+    /// As [`World::again`] where the storage is away: the server runs and is not ready.
+    pub async fn again_unready(&mut self) {
+        self.server.kill().unwrap();
+        self.server.launch(&[]).unwrap();
+        self.server.answers("live").await.unwrap();
+        until("the server does not start", || async { self.ready().await.1 != "starting or stopping\n" }).await;
+    }
+
     /// Kills the server and starts it again with the clock moved by so many seconds.
     pub async fn later(&mut self, seconds: i64) {
         self.set_ahead(self.ahead + seconds);
