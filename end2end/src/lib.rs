@@ -16,6 +16,7 @@ pub mod nar;
 pub mod nix;
 pub mod object;
 mod own_runtime;
+pub mod postgres;
 pub mod put;
 pub mod refusal;
 pub mod s3;

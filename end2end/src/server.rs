@@ -1,18 +1,19 @@
 //! The real server as a child process with a data folder of its own; owns both and takes them down when dropped.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::cachix::{Client, Profile};
 use crate::http::Http;
@@ -61,23 +62,37 @@ struct TokenMade {
 pub struct Setup {
     cache_domain: Option<String>,
     public_url: Option<String>,
-    variables: Vec<(String, String)>,
+    settings: Vec<String>,
+    environment: BTreeMap<String, String>,
+    data_in: Option<PathBuf>,
 }
 
 impl Setup {
-    /// Sets an environment variable of the server and of the command line beside it.
-    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
+    /// More flags that server and command line share: `--storage`, `/srv/nars`.
+    pub fn with_settings(mut self, settings: &[&str]) -> Self {
+        self.settings.extend(settings.iter().map(|&setting| setting.to_owned()));
+        self
+    }
+
+    /// A variable for the server and the command line.
+    pub fn with_environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
     /// Keeps NAR files in a bucket, which is reached at `endpoint`: the server's own, or a proxy before it.
     pub fn with_bucket(self, server: &S3Server, endpoint: &str) -> Self {
-        self.with_variable("IGLU_STORAGE", &format!("s3://{}/nix", server.bucket()))
-            .with_variable("IGLU_S3_ENDPOINT", endpoint)
-            .with_variable("IGLU_S3_REGION", server.region())
-            .with_variable("IGLU_S3_ACCESS_KEY_ID", server.access_key())
-            .with_variable("IGLU_S3_SECRET_ACCESS_KEY", server.secret_key())
+        self.with_environment("IGLU_STORAGE", &format!("s3://{}/nix", server.bucket()))
+            .with_environment("IGLU_S3_ENDPOINT", endpoint)
+            .with_environment("IGLU_S3_REGION", server.region())
+            .with_environment("IGLU_S3_ACCESS_KEY_ID", server.access_key())
+            .with_environment("IGLU_S3_SECRET_ACCESS_KEY", server.secret_key())
+    }
+
+    /// Makes the data folder below this one.
+    pub fn with_data_in(mut self, folder: &Path) -> Self {
+        self.data_in = Some(folder.to_owned());
+        self
     }
 
     /// Gives each cache a host name of its own: a label before this domain.
@@ -94,12 +109,14 @@ impl Setup {
 
     /// Starts the server on free ports with an empty data folder, and waits until it is ready.
     pub async fn start(self) -> anyhow::Result<Server> {
-        let folder = tempfile::Builder::new().prefix("iglu-data-").tempdir()?;
+        let above = self.data_in.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = tempfile::Builder::new().prefix("iglu-data-").tempdir_in(above)?;
         let mut server = Server {
             port: free_port()?,
             ops_port: free_port()?,
             setup: self,
             folder: Some(folder),
+            log: tempfile::Builder::new().prefix("iglu-log-").tempfile()?,
             child: None,
             http: Http::new(),
         };
@@ -115,6 +132,7 @@ pub struct Server {
     port: u16,
     ops_port: u16,
     folder: Option<TempDir>,
+    log: NamedTempFile,
     child: Option<Child>,
     http: Http,
 }
@@ -167,29 +185,38 @@ impl Server {
 
     /// Starts again over the same data, on the same ports, after [`Server::kill`].
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.data().join("test.log"))?;
-        let mut command = Command::new(binary()?);
+        self.launch(&[])?;
+        self.answers("ready").await
+    }
+
+    /// Starts over the same data with more variables, this once, and waits for nothing.
+    pub fn launch(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
+        let log = std::fs::OpenOptions::new().append(true).open(self.log.path())?;
+        let mut command = self.command(&["serve"])?;
         command
-            .arg("serve")
             .args(["--listen", &self.address(), "--ops-listen", &format!("127.0.0.1:{}", self.ops_port)])
-            .args(self.settings())
-            .envs(self.setup.variables.iter().cloned())
+            .envs(environment.iter().copied())
             .current_dir(self.data())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("{command:?}"))?);
+        Ok(())
+    }
+
+    /// Waits until `/ready` or `/live` says yes.
+    pub async fn answers(&mut self, probe: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
-        let ready = format!("{}/ready", self.ops_url());
+        let probe = format!("{}/{probe}", self.ops_url());
         loop {
-            if self.http.get(&ready).await.is_ok_and(|reply| reply.status == 200) {
+            if self.http.get(&probe).await.is_ok_and(|reply| reply.status == 200) {
                 return Ok(());
             }
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 bail!("iglu serve ended at once: {status}\n{}", self.log_end());
             }
             if Instant::now() > deadline {
-                bail!("iglu serve is not ready after 30 s\n{}", self.log_end());
+                bail!("{probe} does not say yes after 30 s\n{}", self.log_end());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -216,25 +243,44 @@ impl Server {
         }
     }
 
+    /// Sets a variable for the server's next start and for the command line; `None` takes it away.
+    pub fn set_environment(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.setup.environment.insert(name.to_owned(), value.to_owned()),
+            None => self.setup.environment.remove(name),
+        };
+    }
+
+    /// Puts other flags in the place of those of [`Setup::with_settings`], for the next start and the command line.
+    pub fn set_settings(&mut self, settings: &[&str]) {
+        self.setup.settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+    }
+
+    /// `iglu` with these arguments, over this server's data.
+    pub fn command(&self, args: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.args(args).args(self.settings()).envs(&self.setup.environment).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Runs [`Server::command`] to its end.
+    pub fn run(&self, args: &[&str]) -> anyhow::Result<Output> {
+        Ok(self.command(args)?.output()?)
+    }
+
     /// What server and command line must agree on: the data, and the address that names and URLs are made from.
     fn settings(&self) -> Vec<OsString> {
         let mut settings: Vec<OsString> = vec!["--data".into(), self.data().into()];
         let public_url = self.setup.public_url.clone().unwrap_or_else(|| self.url());
         settings.extend(["--public-url".into(), public_url.into()]);
         settings.extend(self.setup.cache_domain.iter().flat_map(|domain| ["--cache-domain".into(), domain.into()]));
+        settings.extend(self.setup.settings.iter().map(OsString::from));
         settings
-    }
-
-    /// A command line beside the server, over the same data.
-    pub fn beside(&self, args: &[&str]) -> anyhow::Result<Command> {
-        let mut command = Command::new(binary()?);
-        command.args(args).args(self.settings()).envs(self.setup.variables.iter().cloned());
-        Ok(command)
     }
 
     /// Runs a command that prints JSON beside the server: what it printed, and how it ended.
     pub fn json(&self, args: &[&str]) -> anyhow::Result<(serde_json::Value, ExitStatus)> {
-        let output = self.beside(args)?.arg("--json").output()?;
+        let output = self.command(args)?.arg("--json").output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         let json = serde_json::from_slice(&output.stdout).with_context(|| format!("iglu {args:?}: {said}"))?;
         Ok((json, output.status))
@@ -249,8 +295,7 @@ impl Server {
 
     /// Runs `iglu admin` over the server's data, and gives its output; fails with what it said.
     pub fn admin(&self, args: &[&str], stdin: &str) -> anyhow::Result<String> {
-        let mut command = self.beside(&["admin"])?;
-        command.args(args).arg("--json");
+        let mut command = self.command(&[&["admin"], args, &["--json"]].concat())?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{command:?}"))?;
         child.stdin.take().context("no pipe")?.write_all(stdin.as_bytes())?;
@@ -311,7 +356,7 @@ impl Server {
 
     /// All that the server has printed so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.data().join("test.log")).unwrap_or_default()
+        std::fs::read_to_string(self.log.path()).unwrap_or_default()
     }
 
     fn log_end(&self) -> String {

@@ -143,7 +143,7 @@ async fn on_moto() {
 async fn past_the_server() {
     let s3 = S3Server::s3s_fs().await.unwrap();
     let setup = Setup::default().with_bucket(&s3, &s3.endpoint());
-    let setup = setup.with_variable("IGLU_SERVE", "redirect").with_variable("IGLU_UPLOAD", "presigned");
+    let setup = setup.with_environment("IGLU_SERVE", "redirect").with_environment("IGLU_UPLOAD", "presigned");
     let server = setup.start().await.unwrap();
     let cache = server.cache("main", false).unwrap();
     let token = server.token("main", Scope::Push).unwrap();
@@ -189,7 +189,7 @@ async fn moves_while_it_runs() {
     let bucket = |setup: Setup| setup.with_bucket(&s3, &s3.endpoint());
     let to = format!("s3://{}/nix", s3.bucket());
     let copy = |server: &Server, to: &str, last: bool| {
-        let mut command = server.beside(&["storage", "move", "--to", to, "--json"]).unwrap();
+        let mut command = server.command(&["storage", "move", "--to", to, "--json"]).unwrap();
         command.args(last.then_some("--final")).env("IGLU_S3_ENDPOINT", s3.endpoint());
         command.env("IGLU_S3_ACCESS_KEY_ID", s3.access_key()).env("IGLU_S3_SECRET_ACCESS_KEY", s3.secret_key());
         let output = command.output().unwrap();
@@ -221,7 +221,7 @@ async fn moves_while_it_runs() {
     let (moved, status, said) = copy(&server, back.to_str().unwrap(), true);
     assert!(status.success() && moved["copied"] == 30 && moved["complete"] == true, "{moved} {said}");
     let place = back.to_str().unwrap().to_owned();
-    server.restart_with(|setup| setup.with_variable("IGLU_STORAGE", &place)).await.unwrap();
+    server.restart_with(|setup| setup.with_environment("IGLU_STORAGE", &place)).await.unwrap();
     s3.empty().await.unwrap();
     is_clean(&server);
     // A place that is not complete is not served from.
@@ -229,7 +229,7 @@ async fn moves_while_it_runs() {
     let (moved, ..) = copy(&server, half.to_str().unwrap(), false);
     assert_eq!(moved["complete"], false);
     let half = half.to_str().unwrap().to_owned();
-    let status = server.beside(&["storage", "status"]).unwrap().env("IGLU_STORAGE", &half).output().unwrap();
+    let status = server.command(&["storage", "status"]).unwrap().env("IGLU_STORAGE", &half).output().unwrap();
     let said = String::from_utf8_lossy(&status.stdout);
     assert!(!status.status.success() && said.contains("is not complete"), "{said}");
 }
@@ -241,7 +241,7 @@ async fn an_unmounted_volume_is_waited_for() {
     let storage = disk.path().join("storage");
     std::fs::create_dir_all(&storage).unwrap();
     let place = storage.to_str().unwrap().to_owned();
-    let server = Setup::default().with_variable("IGLU_STORAGE", &place).start().await.unwrap();
+    let server = Setup::default().with_environment("IGLU_STORAGE", &place).start().await.unwrap();
     server.cache("main", false).unwrap();
     let token = server.token("main", Scope::Push).unwrap();
     let putter = server.putter("main", &token);
@@ -260,7 +260,7 @@ async fn an_unmounted_volume_is_waited_for() {
     assert!(putter.narinfo(draft.hash()).await.unwrap().is_some(), "what is known is served");
     let other = Draft::new("volume", 2, nix_archive(b"other"), "zstd", &[]).await.unwrap();
     assert_eq!(putter.put_file(&other).await.unwrap().status.as_u16(), 503);
-    assert!(!server.beside(&["check", "--full", "--repair"]).unwrap().output().unwrap().status.success());
+    assert!(!server.command(&["check", "--full", "--repair"]).unwrap().output().unwrap().status.success());
     assert!(!storage.join("nar").exists(), "nothing is written where the volume is not");
 
     disk.mount().unwrap();

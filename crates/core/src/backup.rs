@@ -114,6 +114,7 @@ pub async fn backup(
         let lines = Lines::begin(folder.join(TABLES).join(format!("{}.jsonl.zst", table.name)), &table.columns)?;
         let rows = copy(bulk.rows(table), lines, &table.name, progress).await?;
         tables.insert(table.name.clone(), rows);
+        crate::failpoint::reach("backup.table");
     }
     let columns = dump::object_columns();
     let mut bytes = 0;
@@ -134,7 +135,9 @@ pub async fn backup(
         tables,
         objects: Objects { count, bytes },
     };
+    crate::failpoint::reach("backup.written");
     describe(folder, &backup)?;
+    crate::failpoint::reach("backup.described");
     Ok(backup)
 }
 

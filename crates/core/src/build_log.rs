@@ -67,6 +67,7 @@ impl BuildLogs<'_> {
         let finish = move || encoder.finish().map(Writing::finish).map_err(Error::storage);
         let written = tokio::task::spawn_blocking(finish).await??;
         core.file_publish(Kind::Log, written.scratch.path(), &written.file_hash, written.size).await?;
+        crate::failpoint::reach("log.published");
         let log = NewLog {
             cache_id: cache.id,
             drv: &drv.to_string(),
@@ -76,7 +77,9 @@ impl BuildLogs<'_> {
             by: &caller.label(),
             now: core.now().0,
         };
-        core.db.log_put(&log).await
+        core.db.log_put(&log).await?;
+        crate::failpoint::reach("log.committed");
+        Ok(())
     }
 
     /// The log of a derivation's build. The caller's right was checked when it opened the cache.

@@ -1,6 +1,6 @@
 //! The one error of `core`. The message is for the person who asked, one line; the cause is in `source`, for the log.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, io::ErrorKind};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,7 +43,9 @@ impl Error {
     }
 
     pub fn storage(source: std::io::Error) -> Error {
-        Error::Unavailable { what: "storage", source: source.into() }
+        let is_full = matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+        let what = if is_full { "room in the storage" } else { "storage" };
+        Error::Unavailable { what, source: source.into() }
     }
 
     pub fn internal(what: impl Into<String>) -> Error {
@@ -53,7 +55,11 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(source: sqlx::Error) -> Error {
-        Error::Unavailable { what: "database", source: source.into() }
+        /// SQLITE_FULL
+        const FULL: &str = "13";
+        let is_full = source.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == FULL);
+        let what = if is_full { "room for the database" } else { "database" };
+        Error::Unavailable { what, source: source.into() }
     }
 }
 

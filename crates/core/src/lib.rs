@@ -195,7 +195,10 @@ impl Core {
             completing: push::Completing::default(),
             upstreams: upstream::Upstreams::default(),
         }));
-        if let Some(url) = &core.fallback_url {
+        // Written only when it is news: a server whose disk is full starts, and serves what it has.
+        if let Some(url) = &core.fallback_url
+            && core.db.setting("listen_url").await?.as_ref() != Some(url)
+        {
             core.db.setting_put("listen_url", url).await?;
         }
         core.storage_begin().await?;

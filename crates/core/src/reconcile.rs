@@ -157,6 +157,7 @@ async fn purge(core: &Core) -> Result<String> {
         failpoint::reach("purge.batch");
         let rows = core.db.aside_purge_some(core.now().0, SOME).await?;
         purged += rows;
+        failpoint::reach("purge.purged");
         if rows == 0 {
             break;
         }
@@ -180,6 +181,7 @@ async fn sweep(core: &Core) -> Result<String> {
         }
         for upload in stale {
             core.blob.upload_remove(&upload.public_id).await?;
+            failpoint::reach("sweep.upload");
             core.db.upload_delete(upload.id).await?;
         }
     }

@@ -100,6 +100,7 @@ impl Core {
 
     async fn storage_name(&self, id: &str) -> Result<()> {
         self.blob.mark_put(id).await?;
+        failpoint::reach("storage.marked");
         self.db.setting_put(STORE_ID, id).await
     }
 
@@ -227,6 +228,7 @@ impl Core {
             for file in &taken {
                 let (kind, file_hash) = dead(file)?;
                 self.blob.remove(kind, &file_hash).await?;
+                failpoint::reach("remove.one");
                 files += 1;
                 bytes += file.file_size.unsigned_abs();
             }
@@ -264,7 +266,9 @@ impl Core {
         let now = self.now();
         let departure =
             Departure { reason: "damaged", removal_id: None, since: now.0, until: now.plus(DAMAGED_KEPT).0 };
+        failpoint::reach("damage.before");
         let departed = self.db.nar_set_damaged(file_hash.as_bytes(), why, &departure).await?;
+        failpoint::reach("damage.after");
         tracing::error!(
             file = file_hash.to_nix32(),
             why,

@@ -56,6 +56,7 @@ impl Core {
         if target.mark().await?.is_none_or(|mark| mark != id) {
             target.mark_put(&format!("{UNFINISHED}{id}")).await?;
         }
+        crate::failpoint::reach("move.begun");
         let mut moved = Moved::default();
         loop {
             let before = moved.copied;
@@ -68,8 +69,10 @@ impl Core {
                 break;
             }
         }
+        crate::failpoint::reach("move.passed");
         if is_final && moved.damaged == 0 {
             target.mark_put(&id).await?;
+            crate::failpoint::reach("move.marked");
             moved.is_complete = true;
         }
         Ok(moved)

@@ -10,7 +10,8 @@ statements! {
         ON CONFLICT (kind, file_hash) DO NOTHING";
     GET_DEAD_FILE = "SELECT taken_at FROM dead_file WHERE kind = $1 AND file_hash = $2";
     REVIVE_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2 AND taken_at IS NULL";
-    LIST_DEAD_FILES = "SELECT kind, file_hash, file_size FROM dead_file WHERE since < $1 ORDER BY since LIMIT 64";
+    LIST_DEAD_FILES = "SELECT kind, file_hash, file_size FROM dead_file WHERE since < $1 OR taken_at IS NOT NULL \
+        ORDER BY since LIMIT 64";
     TAKE_DEAD_FILE = "UPDATE dead_file SET taken_at = $3 WHERE kind = $1 AND file_hash = $2";
     DELETE_DEAD_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2";
     COUNT_DEAD_FILES = "SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM dead_file";
@@ -61,7 +62,7 @@ impl Db {
         Ok(())
     }
 
-    /// Takes some files that are dead since `before` and that nothing came to name; nobody else can publish them until they are
+    /// Takes some files that are dead since `before`, or were taken by a server that is gone, and that nothing came to name; nobody else can publish them until they are
     /// forgotten. `None` when there is nothing left to do; an empty list when there is more.
     pub async fn dead_files_take(&self, before: i64, now: i64) -> Result<Option<Vec<DeadFile>>> {
         Ok(transact!(self, |tx| {

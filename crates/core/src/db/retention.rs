@@ -8,7 +8,7 @@ use super::{
 };
 use iglu_api::retention::{PushLimits, Retention};
 use sqlx::{AssertSqlSafe, FromRow};
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
 statements! {
     SET_RULES = "UPDATE cache SET keep_pushed_days = $2, keep_used_days = $3, keep_bytes = $4, keep_revisions = $5 WHERE id = $1";
@@ -18,7 +18,7 @@ statements! {
     INSERT_REMOVAL = "INSERT INTO removal (cache_id, kind, state, rules, asked_at, asked_by, touched_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $5) RETURNING id";
     CLAIM_REMOVAL = "UPDATE removal SET state = 'running', touched_at = $2 WHERE id = $1 AND (state = 'asked' \
-        OR (state = 'running' AND touched_at < $3))";
+        OR (state = 'running' AND (touched_at < $3 OR touched_at > $4)))";
     PLAN_REMOVAL = "UPDATE removal SET planned_paths = $2, planned_bytes = $3, touched_at = $4 WHERE id = $1";
     ADVANCE_REMOVAL = "UPDATE removal SET paths = paths + $2, bytes = bytes + $3, touched_at = $4 WHERE id = $1";
     END_REMOVAL = "UPDATE removal SET state = $2, note = $3, ended_at = $4, touched_at = $4 WHERE id = $1";
@@ -28,9 +28,10 @@ statements! {
     LIST_REMOVALS = "SELECT id, cache_id, kind, state, rules, asked_at, asked_by, ended_at, planned_paths, planned_bytes, paths, bytes, \
         note FROM removal WHERE cache_id = $1 ORDER BY id DESC LIMIT $2";
     LIST_OPEN_REMOVALS = "SELECT id, cache_id, kind, state, rules, asked_at, asked_by, ended_at, planned_paths, planned_bytes, paths, \
-        bytes, note FROM removal WHERE state = 'asked' OR (state = 'running' AND touched_at < $1) ORDER BY id LIMIT 100";
+        bytes, note FROM removal WHERE state = 'asked' OR (state = 'running' AND (touched_at < $1 OR touched_at > $2)) ORDER BY id LIMIT 100";
     DELETE_OLD_REMOVALS = "DELETE FROM removal WHERE ended_at < $1";
-    SET_COLLECTED = "UPDATE cache SET collected_since = $2 WHERE id = $1 AND (collected_since IS NULL OR collected_since < $3)";
+    SET_COLLECTED = "UPDATE cache SET collected_since = $2 WHERE id = $1 AND (collected_since IS NULL OR collected_since < $3 \
+        OR collected_since > $4)";
     TOUCH_COLLECTED = "UPDATE cache SET collected_since = $2 WHERE id = $1";
     UNSET_COLLECTED = "UPDATE cache SET collected_since = NULL WHERE id = $1";
     LIST_PINNED = "SELECT name, store_path, keep FROM pin WHERE cache_id = $1 AND (expires_at IS NULL OR expires_at > $2) \
@@ -211,15 +212,26 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_as(LIST_REMOVALS).bind(cache_id).bind(most).fetch_all(pool).await?))
     }
 
-    /// Removals that nobody works on: asked for, or left since `before`.
-    pub async fn removal_list_open(&self, before: i64) -> Result<Vec<RemovalRow>> {
-        Ok(read!(self, |pool| sqlx::query_as(LIST_OPEN_REMOVALS).bind(before).fetch_all(pool).await?))
+    /// Removals that nobody works on: asked for, or not touched within `alive`.
+    pub async fn removal_list_open(&self, alive: &Range<i64>) -> Result<Vec<RemovalRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_OPEN_REMOVALS)
+            .bind(alive.start)
+            .bind(alive.end)
+            .fetch_all(pool)
+            .await?))
     }
 
-    /// Makes a removal the caller's to run. False where somebody else has it.
-    pub async fn removal_claim(&self, id: i64, now: i64, left_before: i64) -> Result<bool> {
+    /// Makes a removal the caller's to run. False where somebody else has it, and touched it within `alive`.
+    pub async fn removal_claim(&self, id: i64, now: i64, alive: &Range<i64>) -> Result<bool> {
         Ok(transact!(self, |tx| {
-            sqlx::query(CLAIM_REMOVAL).bind(id).bind(now).bind(left_before).execute(&mut *tx).await?.rows_affected() > 0
+            let claimed = sqlx::query(CLAIM_REMOVAL)
+                .bind(id)
+                .bind(now)
+                .bind(alive.start)
+                .bind(alive.end)
+                .execute(&mut *tx)
+                .await?;
+            claimed.rows_affected() > 0
         }))
     }
 
@@ -263,11 +275,17 @@ impl Db {
         Ok(())
     }
 
-    /// From here on pushes and pins note what they need. False where the cache is collected by somebody else, since after
-    /// `left_before`.
-    pub async fn collection_begin(&self, cache_id: i64, now: i64, left_before: i64) -> Result<bool> {
+    /// From here on pushes and pins note what they need. False where the cache is collected by somebody else, who was seen at it
+    /// within `alive`.
+    pub async fn collection_begin(&self, cache_id: i64, now: i64, alive: &Range<i64>) -> Result<bool> {
         Ok(transact!(self, |tx| {
-            let begun = sqlx::query(SET_COLLECTED).bind(cache_id).bind(now).bind(left_before).execute(&mut *tx).await?;
+            let begun = sqlx::query(SET_COLLECTED)
+                .bind(cache_id)
+                .bind(now)
+                .bind(alive.start)
+                .bind(alive.end)
+                .execute(&mut *tx)
+                .await?;
             begun.rows_affected() > 0
         }))
     }
@@ -308,6 +326,8 @@ impl Db {
                 for path in &departed {
                     sqlx::query(DELETE_PUT_NAR).bind(how.cache_id).bind(path.nar_id).execute(&mut *tx).await?;
                 }
+                // Nor by a narinfo that a server remembers, should this process end before the removal does.
+                bump!(tx);
             }
             let bytes: i64 = departed.iter().map(|path| path.file_size).sum();
             sqlx::query(ADVANCE_REMOVAL)

@@ -147,6 +147,7 @@ impl Pushes<'_> {
         if !core.db.part_put(upload.id, &row, core.now().0).await? {
             return Err(no_upload(id));
         }
+        crate::failpoint::reach("part.noted");
         Ok(etag(&md5))
     }
 

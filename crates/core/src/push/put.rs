@@ -89,9 +89,11 @@ impl Pushes<'_> {
                 found.to_nix32()
             )));
         }
+        crate::failpoint::reach("put.received");
         core.file_publish(Kind::Nar, received.scratch.path(), &found, received.size).await?;
         let announced = announced.map(Compression::as_str);
         core.db.put_nar_put(cache.id, found.as_bytes(), super::signed(received.size), announced, core.now().0).await?;
+        crate::failpoint::reach("put.noted");
         Ok(found)
     }
 
@@ -177,6 +179,7 @@ impl Pushes<'_> {
                 )));
             };
             found = self.verify(&claim, vec![core.blob.source(Kind::Nar, &file_hash, size)], None).await?;
+            crate::failpoint::reach("narinfo.verified");
             core.db.put_nar_verified(cache.id, file_hash.as_bytes(), claim.compression.as_str()).await?;
         }
         self.publish(&Publish { cache, claim: &claim, found: &found, pushed_by: &by, upload_id: None, hold }).await

@@ -44,6 +44,7 @@ impl Pushes<'_> {
             PreferredCompression::Xz => (Compression::Xz, Some(Encoder::xz(core.blob.begin()?))),
         };
         let taking = Taking { proof: Proof::new(claim.clone()), encoder };
+        crate::failpoint::reach("stream.begun");
         let limit = claim.nar_size;
         let taking = in_blocks(body, limit, taking, |taking, block| taking.feed(block)).await;
         let taking = taking.map_err(|error| match error {
@@ -56,6 +57,7 @@ impl Pushes<'_> {
         core.totals.push_bytes.add(claim.nar_size);
         let finished = tokio::task::spawn_blocking(move || taking.finish()).await?;
         let (contents, written) = finished.map_err(|refusal| self.refusal(refusal))?;
+        crate::failpoint::reach("stream.finished");
 
         let mut found = Found { file: None, contents };
         if let Some(written) = written {

@@ -15,7 +15,7 @@ use crate::{
 };
 use iglu_api::{Timestamp, retention::Why};
 use nix_compat::store_path::StorePathHash;
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, ops::Range, sync::Arc, time::Duration};
 
 /// A removal or collection that nobody was seen working on for this long is taken over, in milliseconds.
 const LEFT: i64 = 2 * Timestamp::MINUTE;
@@ -24,9 +24,14 @@ const HOLD: Duration = Duration::from_millis(25);
 const FEWEST: usize = 8;
 const MOST: usize = 1024;
 
+/// When those who work on a removal were seen last. What is later than this was written by a clock that went back since.
+fn alive(core: &Core) -> Range<i64> {
+    core.now().plus(-LEFT).0..core.now().plus(LEFT).0
+}
+
 /// Runs what was asked for, and what a server that is gone left.
 pub(crate) async fn collect_open(core: &Core) -> Result<()> {
-    for removal in core.db.removal_list_open(core.now().plus(-LEFT).0).await? {
+    for removal in core.db.removal_list_open(&alive(core)).await? {
         let Some(cache) = core.directory.get_by_id(removal.cache_id) else {
             core.db.removal_end(removal.id, "failed", "the cache is gone", core.now().0).await?;
             continue;
@@ -67,14 +72,15 @@ pub(crate) async fn retain(core: &Core) -> Result<String> {
 async fn collect(core: &Core, cache: &Arc<Cache>, removal: &RemovalRow) -> Result<()> {
     // What is not proven to be our storage is not collected: after a remount everything would be missed.
     core.storage_require().await?;
+    let Some(turn) = Turn::take(core, cache.id).await? else { return Ok(()) };
     if removal.kind != "collected" {
-        // The person who chose is gone with the server; what went can be undone, what did not go stays.
+        // The person who chose is gone with the server; what went can be undone, what did not go stays. What pushes noted for this
+        // removal does not concern the next.
+        turn.end(core).await?;
         core.db.removal_end(removal.id, "done", "stopped half-way", core.now().0).await?;
         return Ok(());
     }
-    let Some(turn) = Turn::take(core, cache.id).await? else { return Ok(()) };
-    let left_before = core.now().plus(-LEFT).0;
-    if !core.db.removal_claim(removal.id, core.now().0, left_before).await? {
+    if !core.db.removal_claim(removal.id, core.now().0, &alive(core)).await? {
         return turn.end(core).await;
     }
     let asked: Asked = serde_json::from_str(&removal.rules)
@@ -88,11 +94,14 @@ async fn collect(core: &Core, cache: &Arc<Cache>, removal: &RemovalRow) -> Resul
             });
         }
         core.db.removal_plan(removal.id, plan.going.len() as u64, plan.bytes, core.now().0).await?;
+        crate::failpoint::reach("collect.planned");
         let until = core.now().plus(core.nar_grace).0;
         take_out(core, cache, plan, removal.id, "collected", until).await
     }
     .await;
+    crate::failpoint::reach("collect.done");
     turn.end(core).await?;
+    crate::failpoint::reach("collect.ended");
     let now = core.now().0;
     match done {
         Ok(kept) => core.db.removal_end(removal.id, "done", &note(kept), now).await,
@@ -119,8 +128,10 @@ pub(super) async fn remove_chosen(
         let plan = plan_chosen(core, cache, hashes, with_referrers).await?;
         let id = core.db.removal_insert(cache.id, "deleted", "running", "{}", audit).await?;
         core.db.removal_plan(id, plan.going.len() as u64, plan.bytes, core.now().0).await?;
+        crate::failpoint::reach("chosen.planned");
         let until = core.now().plus(UNDO_TIME).0;
         let kept = take_out(core, cache, plan, id, "deleted", until).await?;
+        crate::failpoint::reach("chosen.done");
         core.db.removal_end(id, "done", &note(kept), core.now().0).await?;
         Ok(id)
     }
@@ -190,6 +201,7 @@ async fn take_out(
         };
         crate::failpoint::reach("collect.batch");
         let (departed, held) = core.db.paths_set_aside(&how, &mut choose).await?;
+        crate::failpoint::reach("collect.applied");
         let hashes: Vec<_> = departed.iter().filter_map(|path| StorePathHash::parse(&path.hash).ok()).collect();
         core.narinfos.forget(cache, &hashes);
         if reason == "deleted" {
@@ -225,8 +237,7 @@ struct Turn {
 
 impl Turn {
     async fn take(core: &Core, cache_id: i64) -> Result<Option<Turn>> {
-        let now = core.now();
-        let begun = core.db.collection_begin(cache_id, now.0, now.plus(-LEFT).0).await?;
+        let begun = core.db.collection_begin(cache_id, core.now().0, &alive(core)).await?;
         Ok(begun.then_some(Turn { cache_id }))
     }
 
