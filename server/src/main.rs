@@ -5,9 +5,12 @@ mod admin;
 mod backup;
 mod boot;
 mod config;
+mod export;
 mod http;
+mod import;
 mod metrics;
 mod site;
+mod transfer;
 
 use clap::{Parser, Subcommand};
 use config::{ConfigFile, ServeSettings, StoreSettings};
@@ -38,6 +41,10 @@ enum Command {
     Backup(backup::BackupCommand),
     /// Fill an empty database, of either engine, from such a folder
     Restore(backup::RestoreCommand),
+    /// Fill a cache from the store of another one: a static cache, attic, another Iglu
+    Import(Box<import::ImportCommand>),
+    /// Write a cache into a folder, as a static binary cache
+    Export(export::ExportCommand),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +76,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(command) => {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(backup::run_restore(store, command))
+        }
+        Command::Import(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(import::run(store, *command))
+        }
+        Command::Export(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(export::run(store, command))
         }
     }
 }

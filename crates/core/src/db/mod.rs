@@ -31,9 +31,9 @@ pub(crate) use dead::DeadFile;
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
-pub(crate) use push::{Commit, NewFile, Outcome, PartRow, UploadRow};
+pub(crate) use push::{Commit, Covered, HeldRow, NewFile, Outcome, PartRow, UploadRow};
 pub(crate) use retention::{GraphRow, RemovalRow, SetAside};
-pub(crate) use side::NewLog;
+pub(crate) use side::{ListedLog, NewLog};
 pub(crate) use token::{NewToken, scope};
 
 use crate::error::{Error, Result};
@@ -248,6 +248,14 @@ impl Db {
     /// Raised by every change of what servers hold in memory.
     pub async fn generation(&self) -> Result<i64> {
         Ok(read!(self, |pool| sqlx::query_scalar(GET_GENERATION).fetch_one(pool).await?))
+    }
+
+    /// Tells running servers that what they hold in memory changed.
+    pub async fn generation_raise(&self) -> Result<()> {
+        transact!(self, |tx| {
+            bump!(tx);
+        });
+        Ok(())
     }
 
     pub async fn setting(&self, name: &str) -> Result<Option<String>> {

@@ -8,6 +8,8 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (cache_id, drv) DO UPDATE SET file_hash = excluded.file_hash, \
         file_size = excluded.file_size, size = excluded.size, put_at = excluded.put_at, put_by = excluded.put_by";
     GET_LOG = "SELECT file_hash, file_size, size FROM build_log WHERE cache_id = $1 AND drv = $2";
+    LIST_LOGS_AFTER = "SELECT drv, file_hash, file_size, size FROM build_log WHERE cache_id = $1 AND drv > $2 ORDER BY drv LIMIT 500";
+    LIST_REALISATIONS_AFTER = "SELECT key, document FROM realisation WHERE cache_id = $1 AND key > $2 ORDER BY key LIMIT 500";
     PUT_REALISATION = "INSERT INTO realisation (cache_id, key, document, put_at, put_by) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (cache_id, key) DO NOTHING";
     GET_REALISATION = "SELECT document FROM realisation WHERE cache_id = $1 AND key = $2";
@@ -22,6 +24,15 @@ pub(crate) struct LogRow {
     pub file_size: i64,
     /// Bytes of the log itself.
     pub size: i64,
+}
+
+/// A build log among those of its cache.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct ListedLog {
+    /// Base name of the derivation.
+    pub drv: String,
+    #[sqlx(flatten)]
+    pub log: LogRow,
 }
 
 pub(crate) struct NewLog<'a> {
@@ -54,6 +65,20 @@ impl Db {
 
     pub async fn log_get(&self, cache_id: i64, drv: &str) -> Result<Option<LogRow>> {
         Ok(read!(self, |pool| sqlx::query_as(GET_LOG).bind(cache_id).bind(drv).fetch_optional(pool).await?))
+    }
+
+    /// Logs of derivations behind this one, by name.
+    pub async fn log_list(&self, cache_id: i64, after: &str) -> Result<Vec<ListedLog>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_LOGS_AFTER).bind(cache_id).bind(after).fetch_all(pool).await?))
+    }
+
+    /// Keys and documents of realisations behind this one, by key.
+    pub async fn realisation_list(&self, cache_id: i64, after: &str) -> Result<Vec<(String, String)>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_REALISATIONS_AFTER)
+            .bind(cache_id)
+            .bind(after)
+            .fetch_all(pool)
+            .await?))
     }
 
     /// Keeps a realisation; the first one stays.

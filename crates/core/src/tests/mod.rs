@@ -4,6 +4,7 @@ mod backup;
 mod keeping;
 mod rights;
 mod story;
+mod transfer;
 
 use crate::{
     Caller, Core, CoreConfig, Discretion, Limits, Location, Result, StorageSettings,
