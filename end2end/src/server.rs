@@ -207,6 +207,13 @@ impl Server {
         settings
     }
 
+    /// A command of `iglu` over the server's data, beside the running server.
+    pub fn command(&self, args: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.args(args).args(self.settings()).stdin(Stdio::null());
+        Ok(command)
+    }
+
     /// Runs `iglu admin` over the server's data, and gives its output; fails with what it said.
     pub fn admin(&self, args: &[&str], stdin: &str) -> anyhow::Result<String> {
         let mut command = Command::new(binary()?);

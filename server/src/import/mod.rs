@@ -121,9 +121,14 @@ async fn import(
     for broken in found.left_out.iter().filter(|broken| broken.what.ends_with(&own)) {
         report.left(&broken.what, &broken.why, Reason::Source, &mut line);
     }
+    let has_roots = !roots.is_empty();
+    let wanted: Vec<String> = roots.iter().map(StorePath::to_absolute).collect();
+    // Before anything is made: a source that cannot be listed is refused here.
+    let paths = source.paths(&foreign, roots).await?;
     let prepared = target::prepare(core, command, &foreign).await?;
     (report.created, report.new_keys) = (prepared.was_created, prepared.new_keys);
     report.client_keys = foreign.client_keys.iter().map(ToString::to_string).collect();
+    report.expect(foreign.paths);
     if report.created {
         let cache = target::open(core, &command.cache).await?;
         line.say(&format!("made {} cache {}", cache.visibility.as_str(), cache.name));
@@ -134,16 +139,12 @@ async fn import(
     for key in &report.client_keys {
         line.say(&format!("clients of the source sign with {key}"));
     }
-    // An earlier run may have ended before it told what it brought.
-    core.servers_tell().await?;
 
-    let has_roots = !roots.is_empty();
-    let wanted: Vec<String> = roots.iter().map(StorePath::to_absolute).collect();
-    let paths = source.paths(&foreign, roots).await?;
     let taker = Taker { core: core.clone(), source, trusted: trusted.into(), bytes: Arc::new(AtomicU64::new(0)) };
     let mut run = Run { taker, command, report, line, wanted };
-    run.report.expect(foreign.paths);
+    let telling = tokio::spawn(tell(core.clone()));
     let taken = run.take_all(paths, has_roots).await;
+    telling.abort();
     // Whatever happened, what came is here.
     core.servers_tell().await?;
     run.line.clear();
@@ -154,6 +155,18 @@ async fn import(
     report.hold(held, &first, &mut line);
     report.bytes = taker.bytes.load(Ordering::Relaxed);
     Ok(report)
+}
+
+/// Tells running servers of new paths, again and again. On its own: while it waits for the database, those who hold connections to it have
+/// to go on. The first time is at once, for what a run brought that was killed.
+async fn tell(core: Core) {
+    let mut due = tokio::time::interval(TELL);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        // Told again soon, and at the end.
+        let _ = core.servers_tell().await;
+    }
 }
 
 /// An import under way.
@@ -212,7 +225,8 @@ impl Run<'_> {
         self.report.side_file(taken, &mut self.line);
     }
 
-    /// Works through a stream, shows progress and tells running servers meanwhile. False where somebody ended it.
+    /// Works through a stream and shows progress meanwhile. False where somebody ended it. Nothing else is waited for here: what the stream
+    /// is about may hold connections to the database.
     async fn drive<T>(
         &mut self,
         taken: impl Stream<Item = Result<T, Error>>,
@@ -220,8 +234,7 @@ impl Run<'_> {
     ) -> anyhow::Result<bool> {
         let mut taken = std::pin::pin!(taken);
         let mut stop = std::pin::pin!(asked_to_stop());
-        let (mut tell, mut show) = (tokio::time::interval(TELL), tokio::time::interval(SHOW));
-        tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut show = tokio::time::interval(SHOW);
         show.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -229,7 +242,6 @@ impl Run<'_> {
                     Some(next) => each(self, next.context("import")?),
                     None => return Ok(true),
                 },
-                _ = tell.tick() => self.taker.core.servers_tell().await?,
                 _ = show.tick() => {
                     let bytes = self.taker.bytes.load(Ordering::Relaxed);
                     self.line.show(|| self.report.progress(bytes));

@@ -76,7 +76,7 @@ async fn what_is_not_true_is_not_taken_over(home: Home) {
     home.cache("main", Visibility::Public).await;
     core.key().import(&OPERATOR, "main", &old_key().to_secret_text()).await.unwrap();
     let cache = core.cache_remembered("main").unwrap();
-    let (one, other) = (thing("one", &[]), thing("other", &[]));
+    let (one, other) = (thing("one", &[]), thing("another-one-that-is-longer", &[]));
     let refused =
         async |narinfo: &NarInfo, nar: &[u8]| refusal(core.push().import(&OPERATOR, &cache, narinfo, body(nar)).await);
     let mut wrong = told(&one);
