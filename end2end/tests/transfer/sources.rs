@@ -14,6 +14,7 @@ use iglu_end2end::server::{Scope, Server};
 use iglu_end2end::static_server::StaticServer;
 use iglu_end2end::typescript_store::TypescriptStore;
 use nix_compat::signing::SigningKey;
+use sqlx::SqlitePool;
 
 use super::{draft, eventually, import, key_file, old_key, public, put, status, substitutes, substitutes_not, tree};
 
@@ -125,6 +126,10 @@ async fn an_attic_server_with_its_key() {
     substitutes(&format!("{}/main", server.url()), &public(&key), &top, &closure).await;
     let info = server.http().get(&format!("{}/main/nix-cache-info", server.url())).await.unwrap().text();
     assert!(info.contains("Priority: 41"), "{info}");
+    let database = SqlitePool::connect(&format!("sqlite:{}/iglu.db", server.data().display())).await.unwrap();
+    let rules: (Option<i64>, String) =
+        sqlx::query_as("SELECT keep_used_days, client_filter_keys FROM cache").fetch_one(&database).await.unwrap();
+    assert_eq!(rules, (Some(2), "cache.nixos.org-1".to_owned()), "100000 seconds are more than a day");
 
     // Into a cache that is there: its key comes along, since machines trust it.
     server.cache("second", true).unwrap();

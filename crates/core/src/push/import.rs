@@ -82,6 +82,8 @@ impl Pushes<'_> {
             let compression = claim.compression;
             return Err(self.refused(format!("compression {compression} of {path} is not stored here")));
         }
+        // Before the bytes are asked for; what is kept is made when they are proven.
+        self.signatures(cache, &claim)?;
         core.storage_remembered()?;
         let (allowed, plausible) = (cache.upload_limit(core.limits.nar_file_bytes)?, largest_file(claim.nar_size));
         let received = core.blob.receive::<_, sha2::Sha256>(body, allowed.min(plausible)).await;

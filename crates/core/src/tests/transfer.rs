@@ -227,11 +227,8 @@ async fn a_cache_becomes_a_folder(home: Home) {
     fs::write(&stored, &top.nar).unwrap();
 
     // What the cache has no more goes when asked to; what is not the export's never does.
-    let chosen = vec![top.claim.store_path.clone()];
-    core.retention()
-        .remove(&OPERATOR, "main", &chosen.iter().map(StorePath::hash).collect::<Vec<_>>(), false)
-        .await
-        .unwrap();
+    let chosen = [top.claim.store_path.hash()];
+    core.retention().remove(&OPERATOR, "main", &chosen, false).await.unwrap();
     fs::write(folder.join("README"), "ours").unwrap();
     assert_eq!(export(plain).await.unwrap().paths, 1);
     assert_eq!(tree(&folder).len(), files.len() + 1);
