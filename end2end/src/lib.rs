@@ -22,4 +22,6 @@ pub mod refusal;
 pub mod s3;
 pub mod scene;
 pub mod server;
+pub mod static_server;
 pub mod tls_proxy;
+pub mod typescript_store;

@@ -5,12 +5,15 @@ mod admin;
 mod backup;
 mod boot;
 mod config;
+mod export;
 mod http;
+mod import;
 mod keep;
 mod metrics;
 mod shown;
 mod site;
 mod size;
+mod transfer;
 
 use clap::{Parser, Subcommand};
 use config::{ConfigFile, ServeSettings, StoreSettings};
@@ -47,6 +50,10 @@ enum Command {
     Gc(keep::GcCommand),
     /// Look at the storage, or copy it to another place
     Storage(keep::StorageCommand),
+    /// Fill a cache from the store of another one: a static cache, attic, another Iglu
+    Import(Box<import::ImportCommand>),
+    /// Write a cache into a folder, as a static binary cache
+    Export(export::ExportCommand),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +97,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Storage(command) => {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(keep::run_storage(store, command))
+        }
+        Command::Import(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(import::run(store, *command))
+        }
+        Command::Export(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(export::run(store, command))
         }
     }
 }

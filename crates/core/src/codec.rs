@@ -49,6 +49,11 @@ static UNPACKING: Semaphore = Semaphore::const_new(4);
 const PATIENCE: Duration = Duration::from_secs(10);
 const STALLED: Duration = Duration::from_secs(20);
 
+/// Whether files of this compression are taken and can be read.
+pub(crate) fn is_known(compression: Compression) -> bool {
+    !matches!(compression, Compression::Lzip | Compression::Lz4 | Compression::Lzma)
+}
+
 /// Unpacks `source`. Every decoder goes on behind the first member: concatenated files are legal and common. `None` for formats
 /// that few clients write and no client needs.
 pub(crate) fn decoder<'a>(compression: Compression, source: impl BufRead + Unpin + Send + 'a) -> Option<Decoder<'a>> {

@@ -17,6 +17,7 @@ mod db;
 mod directory;
 pub mod error;
 pub mod event;
+pub mod export;
 mod failpoint;
 pub mod fetch;
 pub mod key;
@@ -306,6 +307,13 @@ impl Core {
         let address = self.address_for(url)?;
         self.address.store(Arc::new(address));
         Ok(())
+    }
+
+    /// Makes running servers forget what they remember, paths that they believe absent above all, and takes over what they changed.
+    /// For commands that push beside them.
+    pub async fn servers_tell(&self) -> Result<()> {
+        self.db.generation_raise().await?;
+        self.refresh().await
     }
 
     /// Takes over what other processes changed.

@@ -198,7 +198,7 @@ fn count_lookup(cache: &Cache, hit: bool) {
     if hit { counters.narinfo_hits.add(1) } else { counters.narinfo_misses.add(1) }
 }
 
-fn render(row: NarinfoRow) -> Result<RenderedNarinfo> {
+pub(crate) fn render(row: NarinfoRow) -> Result<RenderedNarinfo> {
     let broken = |what: &str| Error::internal(format!("store path {}-{} in the database: {what}", row.hash, row.name));
     let digest = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map(Sha256::from_bytes).map_err(|_| broken("a hash"));
     let compression = Compression::parse(&row.compression).map_err(|_| broken("its compression"))?;

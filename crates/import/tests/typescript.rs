@@ -4,7 +4,7 @@
 
 mod support;
 
-use iglu_end2end::{digest, nar, object::Object, put::compress};
+use iglu_end2end::{digest, nar, object::Object, put::compress, typescript_store::TABLES};
 use iglu_import::{Access, Location, Source};
 use nix_compat::signing::SigningKey;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
@@ -25,18 +25,8 @@ CREATE TABLE cache.signing_key_cache_api_link (id SERIAL PRIMARY KEY, cache_id I
 INSERT INTO cache.caches (id, name, isPublic, priority) VALUES (1, 'main', TRUE, 38), (2, 'other', FALSE, NULL);
 ";
 
-/// Tables of the repository `iglu`; `ID` is the engine's own.
+/// Two tenants of the repository `iglu`.
 const TENANTS: &str = "
-CREATE TABLE tenants (id ID PRIMARY KEY NOT NULL, github_username TEXT NOT NULL, is_public BOOLEAN NOT NULL, name TEXT NOT NULL,
-  uri TEXT NOT NULL, priority INTEGER NOT NULL, permission TEXT NOT NULL, preferred_compression_method TEXT NOT NULL,
-  ttl BIGINT NOT NULL);
-CREATE TABLE signing_keys (id ID PRIMARY KEY NOT NULL, key TEXT NOT NULL, name TEXT NOT NULL, api_keys_id ID NOT NULL);
-CREATE TABLE api_keys_tenants_link (id ID PRIMARY KEY NOT NULL, tenants_id ID NOT NULL, api_keys_id ID NOT NULL);
-CREATE TABLE derivations (id ID PRIMARY KEY NOT NULL, signing_keys_id ID NOT NULL, cderiver TEXT NOT NULL, cfilehash TEXT NOT NULL,
-  cfilesize BIGINT NOT NULL, cnarhash TEXT NOT NULL, cnarsize TEXT NOT NULL, creferences TEXT NOT NULL, csig TEXT NOT NULL,
-  cstorehash TEXT NOT NULL, cstoresuffix TEXT NOT NULL, parts TEXT NOT NULL, compression TEXT NOT NULL);
-CREATE TABLE derivations_tenants_links (id ID PRIMARY KEY NOT NULL, tenants_id ID NOT NULL, derivations_id ID NOT NULL,
-  pin BOOLEAN NOT NULL DEFAULT FALSE);
 INSERT INTO tenants VALUES ('00000000-0000-7000-8000-00000000000a', 'me', TRUE, 'main', 'u', 38, 'Read', 'xz', 86400),
   ('00000000-0000-7000-8000-00000000000b', 'me', FALSE, 'other', 'u', 40, 'Read', 'xz', 60);
 ";
@@ -220,7 +210,7 @@ async fn tenants_in_postgresql() {
     let (sql, folder, all) = tenants().await;
     let mut database = PgConnection::connect(&postgres.url()).await.unwrap();
     // A number in PostgreSQL could not be spoiled so.
-    let tables = TENANTS.replace("ID ", "UUID ");
+    let tables = TABLES.replace("ID ", "UUID ") + TENANTS;
     sqlx::raw_sql(AssertSqlSafe(format!("{tables}{sql}"))).execute(&mut database).await.unwrap();
     all_of_tenants(&open(postgres.url(), folder.path()).await, &all).await;
 }
@@ -230,7 +220,7 @@ async fn tenants_in_sqlite() {
     let (sql, folder, all) = tenants().await;
     let file = folder.path().join("out.sqlite");
     let mut database = SqliteConnection::connect(&format!("sqlite:{}?mode=rwc", file.display())).await.unwrap();
-    let tables = TENANTS.replace("ID ", "TEXT ");
+    let tables = TABLES.replace("ID ", "TEXT ") + TENANTS;
     sqlx::raw_sql(AssertSqlSafe(format!("{tables}{sql}"))).execute(&mut database).await.unwrap();
     let source = open(format!("sqlite:{}", file.display()), folder.path()).await;
     all_of_tenants(&source, &all).await;

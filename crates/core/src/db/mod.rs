@@ -33,9 +33,9 @@ pub(crate) use files::NamedFile;
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
-pub(crate) use push::{Commit, NewFile, Outcome, PartRow, UploadRow};
+pub(crate) use push::{Commit, Covered, HeldRow, NewFile, Outcome, PartRow, UploadRow};
 pub(crate) use retention::{GraphRow, RemovalRow, SetAside};
-pub(crate) use side::NewLog;
+pub(crate) use side::{ListedLog, NewLog};
 pub(crate) use token::{NewToken, scope};
 
 use crate::error::{Error, Result};

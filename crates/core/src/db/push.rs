@@ -41,6 +41,9 @@ statements! {
     LIST_AWAITED = "SELECT DISTINCT hash FROM awaited_reference WHERE cache_id = $1 ORDER BY hash LIMIT 1000";
     TAKE_AWAITED = "DELETE FROM awaited_reference WHERE cache_id = $1 AND hash = $2 RETURNING path_id";
     COUNT_AWAITED = "SELECT COUNT(*) FROM awaited_reference WHERE path_id = $1";
+    LIST_HELD_PATHS = "SELECT p.hash, p.name, p.refs, (SELECT MIN(a.hash) FROM awaited_reference a WHERE a.cache_id = p.cache_id \
+        AND a.path_id = p.id AND NOT EXISTS (SELECT 1 FROM store_path q WHERE q.cache_id = a.cache_id AND q.hash = a.hash)) \
+        AS absent FROM store_path p WHERE p.cache_id = $1 AND NOT p.is_visible AND p.hash > $2 ORDER BY p.hash LIMIT 500";
     SHOW_PATH = "UPDATE store_path SET is_visible = $2 WHERE id = $1 RETURNING hash";
     SET_SIGNATURES = "UPDATE store_path SET signatures = $2 WHERE id = $1";
     PUT_PUT_NAR = "INSERT INTO put_nar (cache_id, file_hash, file_size, touched_at, announced) VALUES ($1, $2, $3, $4, $5) \
@@ -86,14 +89,34 @@ pub(crate) struct PutNarRow {
 /// Signature lines kept of one path: more would make its narinfo a burden to all who read it.
 const MOST_SIGNATURES: usize = 32;
 
+/// A path that is there, visible or held.
 #[derive(Clone, Debug, FromRow)]
-struct ExistingPath {
+pub(crate) struct ExistingPath {
     id: i64,
     name: String,
     nar_size: i64,
-    signatures: String,
+    pub signatures: String,
     refs: String,
     nar_hash: Vec<u8>,
+}
+
+/// All of a path that its signatures cover.
+pub(crate) struct Covered<'a> {
+    pub name: &'a str,
+    pub nar_hash: &'a [u8],
+    pub nar_size: i64,
+    /// Base names with a blank between them.
+    pub refs: &'a str,
+}
+
+/// A path that waits for references.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct HeldRow {
+    pub hash: String,
+    pub name: String,
+    pub refs: String,
+    /// The hash part of a reference that is not here at all; `None` where all that it waits for are held themselves.
+    pub absent: Option<String>,
 }
 
 /// The file of a NAR that may be new.
@@ -237,20 +260,59 @@ macro_rules! insert_nar {
 }
 
 impl ExistingPath {
-    /// All its signatures, where the commit brings some that it lacks. All that a signature covers must be the same.
-    fn merged(&self, commit: &Commit<'_>) -> Option<String> {
-        let same = self.nar_hash == commit.nar_hash
-            && self.refs == commit.refs
-            && self.name == commit.name
-            && self.nar_size == commit.nar_size;
+    /// Whether a signature of the one is a signature of the other.
+    pub fn is(&self, covered: &Covered<'_>) -> bool {
+        self.nar_hash == covered.nar_hash
+            && self.refs == covered.refs
+            && self.name == covered.name
+            && self.nar_size == covered.nar_size
+    }
+
+    /// All its signatures, where these lines hold some that it lacks. All that a signature covers must be the same.
+    fn merged(&self, covered: &Covered<'_>, signatures: &str) -> Option<String> {
         let old: BTreeSet<&str> = self.signatures.lines().collect();
-        let merged: BTreeSet<&str> = old.iter().copied().chain(commit.signatures.lines()).collect();
+        let merged: BTreeSet<&str> = old.iter().copied().chain(signatures.lines()).collect();
         let is_more = merged.len() > old.len() && merged.len() <= MOST_SIGNATURES;
-        (same && is_more).then(|| merged.into_iter().collect::<Vec<_>>().join("\n"))
+        (self.is(covered) && is_more).then(|| merged.into_iter().collect::<Vec<_>>().join("\n"))
+    }
+}
+
+impl Commit<'_> {
+    fn covered(&self) -> Covered<'_> {
+        Covered { name: self.name, nar_hash: self.nar_hash, nar_size: self.nar_size, refs: self.refs }
     }
 }
 
 impl Db {
+    /// The path with this hash part, visible or held.
+    pub async fn path_find(&self, cache_id: i64, hash: &str) -> Result<Option<ExistingPath>> {
+        Ok(read!(self, |pool| sqlx::query_as(FIND_PATH).bind(cache_id).bind(hash).fetch_optional(pool).await?))
+    }
+
+    /// Adds signature lines to a path that is there and that they cover. Whether it gained any.
+    pub async fn signatures_merge(
+        &self,
+        cache_id: i64,
+        hash: &str,
+        covered: &Covered<'_>,
+        signatures: &str,
+    ) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            let existing: Option<ExistingPath> =
+                sqlx::query_as(FIND_PATH).bind(cache_id).bind(hash).fetch_optional(&mut *tx).await?;
+            let merged = existing.and_then(|existing| Some((existing.id, existing.merged(covered, signatures)?)));
+            if let Some((id, merged)) = &merged {
+                sqlx::query(SET_SIGNATURES).bind(id).bind(merged).execute(&mut *tx).await?;
+            }
+            merged.is_some()
+        }))
+    }
+
+    /// Held paths of a cache behind a hash part, by hash part.
+    pub async fn held_list(&self, cache_id: i64, after: &str) -> Result<Vec<HeldRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_HELD_PATHS).bind(cache_id).bind(after).fetch_all(pool).await?))
+    }
+
     /// Hash parts that held paths of a cache wait for.
     pub async fn awaited_list(&self, cache_id: i64) -> Result<Vec<String>> {
         Ok(read!(self, |pool| sqlx::query_scalar(LIST_AWAITED).bind(cache_id).fetch_all(pool).await?))
@@ -412,7 +474,7 @@ impl Db {
             let existing: Option<ExistingPath> =
                 sqlx::query_as(FIND_PATH).bind(commit.cache_id).bind(commit.hash).fetch_optional(&mut *tx).await?;
             let outcome = if let Some(existing) = existing {
-                if let Some(merged) = existing.merged(commit) {
+                if let Some(merged) = existing.merged(&commit.covered(), commit.signatures) {
                     sqlx::query(SET_SIGNATURES).bind(existing.id).bind(merged).execute(&mut *tx).await?;
                 }
                 Outcome::Existing

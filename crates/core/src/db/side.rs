@@ -11,6 +11,8 @@ statements! {
     LIST_UNNEEDED_LOGS = "SELECT drv FROM build_log WHERE cache_id = $1 AND put_at < $2 AND drv NOT IN \
         (SELECT deriver FROM store_path WHERE cache_id = $1 AND deriver IS NOT NULL) ORDER BY drv LIMIT 200";
     DELETE_LOG = "DELETE FROM build_log WHERE cache_id = $1 AND drv = $2 AND put_at < $3";
+    LIST_LOGS_AFTER = "SELECT drv, file_hash, file_size, size FROM build_log WHERE cache_id = $1 AND drv > $2 ORDER BY drv LIMIT 500";
+    LIST_REALISATIONS_AFTER = "SELECT key, document FROM realisation WHERE cache_id = $1 AND key > $2 ORDER BY key LIMIT 500";
     PUT_REALISATION = "INSERT INTO realisation (cache_id, key, document, put_at, put_by) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (cache_id, key) DO NOTHING";
     GET_REALISATION = "SELECT document FROM realisation WHERE cache_id = $1 AND key = $2";
@@ -25,6 +27,15 @@ pub(crate) struct LogRow {
     pub file_size: i64,
     /// Bytes of the log itself.
     pub size: i64,
+}
+
+/// A build log among those of its cache.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct ListedLog {
+    /// Base name of the derivation.
+    pub drv: String,
+    #[sqlx(flatten)]
+    pub log: LogRow,
 }
 
 pub(crate) struct NewLog<'a> {
@@ -74,6 +85,20 @@ impl Db {
             });
         }
         Ok(drvs.len())
+    }
+
+    /// Logs of derivations behind this one, by name.
+    pub async fn log_list(&self, cache_id: i64, after: &str) -> Result<Vec<ListedLog>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_LOGS_AFTER).bind(cache_id).bind(after).fetch_all(pool).await?))
+    }
+
+    /// Keys and documents of realisations behind this one, by key.
+    pub async fn realisation_list(&self, cache_id: i64, after: &str) -> Result<Vec<(String, String)>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_REALISATIONS_AFTER)
+            .bind(cache_id)
+            .bind(after)
+            .fetch_all(pool)
+            .await?))
     }
 
     /// Keeps a realisation; the first one stays.

@@ -1,6 +1,7 @@
 //! The push: one machine for every protocol. An upload row stands before the first byte; bytes are staged and read back;
 //! what they are is compared with what was claimed; only then one transaction publishes the path.
 
+mod import;
 mod legacy;
 mod multipart;
 mod proof;
@@ -8,6 +9,7 @@ mod put;
 mod stream;
 mod verify;
 
+pub use import::{Held, Present};
 pub(crate) use multipart::Completing;
 pub use multipart::{CompletedPart, PartUrl, UploadId};
 pub use put::NarFileName;
@@ -25,6 +27,7 @@ use iglu_api::event::LiveEvent;
 use nix_compat::{
     compression::Compression,
     content_address::ContentAddress,
+    narinfo::NarInfo,
     nixhash::Sha256,
     signing::{self, Signature},
     store_path::{StorePath, StorePathHash},
@@ -76,6 +79,23 @@ struct Found {
 }
 
 impl Claim {
+    /// What a narinfo says.
+    fn of(narinfo: NarInfo) -> Claim {
+        Claim {
+            store_path: narinfo.store_path,
+            nar_hash: narinfo.nar_hash,
+            nar_size: narinfo.nar_size,
+            file_hash: narinfo.file_hash,
+            file_size: narinfo.file_size,
+            compression: narinfo.compression,
+            references: narinfo.references,
+            deriver: narinfo.deriver,
+            ca: narinfo.ca,
+            signatures: narinfo.signatures,
+            nameless_signature: None,
+        }
+    }
+
     /// What is signed.
     pub fn fingerprint(&self) -> String {
         signing::fingerprint(&self.store_path, &self.nar_hash, self.nar_size, &self.references)

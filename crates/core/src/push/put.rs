@@ -131,20 +131,8 @@ impl Pushes<'_> {
         if let Some(claimed) = narinfo.file_hash.filter(|claimed| *claimed != name.file_hash) {
             return Err(self.refused(format!("file hash of {path} is {}, not {claimed} as announced", name.file_hash)));
         }
-        let claim = Claim {
-            store_path: narinfo.store_path,
-            nar_hash: narinfo.nar_hash,
-            nar_size: narinfo.nar_size,
-            file_hash: Some(name.file_hash),
-            file_size: narinfo.file_size,
-            compression: narinfo.compression,
-            references: narinfo.references,
-            deriver: narinfo.deriver,
-            ca: narinfo.ca,
-            signatures: narinfo.signatures,
-            nameless_signature: None,
-        };
-        Ok((narinfo.url, claim))
+        let url = narinfo.url.clone();
+        Ok((url, Claim { file_hash: Some(name.file_hash), ..Claim::of(narinfo) }))
     }
 
     /// Publishes a path whose NAR file was put before: `claim` names it by its hash, `url` is what its client calls it.

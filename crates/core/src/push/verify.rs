@@ -62,6 +62,11 @@ fn verify(claim: &Claim, parts: Vec<Source>, assembled: Option<&Path>) -> Result
     Ok(Found { file: Some(file), contents })
 }
 
+/// Bytes that the file of a NAR of `nar_size` bytes may have.
+pub(super) fn largest_file(nar_size: u64) -> u64 {
+    nar_size.saturating_add(nar_size / 8).saturating_add(LARGEST_SURPLUS)
+}
+
 /// Files are shared with whoever pushes the same NAR: one that is mostly padding would be everybody's burden. Known before a byte is
 /// unpacked.
 fn check_padding(claim: &Claim, parts: &[Source]) -> Result<(), Refusal> {
@@ -70,7 +75,7 @@ fn check_padding(claim: &Claim, parts: &[Source]) -> Result<(), Refusal> {
         file_size += part.size().map_err(Refusal::Storage)?;
     }
     let Claim { store_path: path, nar_size, .. } = claim;
-    if file_size > nar_size.saturating_add(nar_size / 8).saturating_add(LARGEST_SURPLUS) {
+    if file_size > largest_file(*nar_size) {
         return Err(Refusal::Claim(format!("file of {path} is padded: {file_size} bytes for a NAR of {nar_size}")));
     }
     Ok(())

@@ -5,6 +5,7 @@ mod keeping;
 mod large;
 mod rights;
 mod story;
+mod transfer;
 
 use crate::{
     Caller, Core, CoreConfig, Discretion, Limits, Location, Result, StorageSettings,

@@ -36,24 +36,32 @@ pub(super) fn listed(cache: StaticCache, files: &Files) -> Paths {
     narinfos(cache, hashes.boxed())
 }
 
-/// The narinfos of a JSON list of names.
+/// The narinfos of a JSON list of names. The list is read to its end before they are asked for: a server does not wait with an answer
+/// for as long as NARs take.
 pub(super) fn named(cache: StaticCache, list: Opened) -> Paths {
     let place = cache.store.name().to_owned();
-    let blocks = list.bytes.map(Some).chain(stream::once(async { None }));
-    let start = (blocks.boxed(), NameList::default(), place);
-    let hashes = stream::unfold(Some(start), |state| async move {
-        let (mut blocks, mut list, place) = state?;
-        let names = match blocks.next().await? {
-            Some(Ok(block)) => list.feed(&block),
-            Some(Err(error)) => Err(error.to_string()),
-            None => list.finish().map(|()| Vec::new()),
+    let read = async move {
+        let (mut blocks, mut names, mut hashes) = (list.bytes, NameList::default(), Vec::new());
+        let end = loop {
+            let found = match blocks.next().await {
+                Some(block) => block.map_err(|error| error.to_string()).and_then(|block| names.feed(&block)),
+                None => break names.finish(),
+            };
+            match found {
+                Ok(found) if hashes.len() + found.len() <= MOST_PATHS => {
+                    hashes.extend(found.iter().map(|name| hash_of(name)));
+                }
+                Ok(_) => break Err(format!("more than {MOST_PATHS} paths are listed")),
+                Err(why) => break Err(why),
+            }
         };
-        match names {
-            Ok(names) => Some((names.iter().map(|name| hash_of(name)).collect(), Some((blocks, list, place)))),
-            Err(why) => Some((vec![Err(Broken::rest(place, why))], None)),
-        }
-    });
-    narinfos(cache, hashes.flat_map(stream::iter).boxed())
+        let total = hashes.len() as u64;
+        // What was read of it is good all the same.
+        hashes.extend(end.err().map(|why| Err(Broken::rest(place, why))));
+        narinfos(cache, stream::iter(hashes).boxed())
+            .map(move |path| path.map(|path| ForeignPath { total: Some(total), ..path }))
+    };
+    stream::once(read).flatten().boxed()
 }
 
 fn hash_of(name: &str) -> Result<StorePathHash, Broken> {
