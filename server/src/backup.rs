@@ -1,6 +1,6 @@
 //! `iglu backup` and `iglu restore`: the database as files and back, told to people and to scripts.
 
-use crate::{config::StoreSettings, shown::Shown};
+use crate::{config::StoreSettings, progress::ProgressLine};
 use anyhow::Context;
 use clap::Args;
 use iglu_core::{
@@ -47,10 +47,10 @@ fn place(storage: &StorageSettings) -> String {
 }
 
 pub async fn run_backup(store: StoreSettings, command: BackupCommand) -> anyhow::Result<ExitCode> {
-    let shown = Shown::default();
+    let shown = ProgressLine::default();
     let progress = |progress: Progress<'_>| shown.show(|| in_words(progress));
     let made = backup::backup(&store.location(), &command.dir, command.force, &Clock::default(), &progress).await;
-    shown.end();
+    shown.clear();
     let made = made.context("backup")?;
     let dir = command.dir.display();
     if command.json {
@@ -74,10 +74,10 @@ pub async fn run_backup(store: StoreSettings, command: BackupCommand) -> anyhow:
 pub async fn run_restore(store: StoreSettings, command: RestoreCommand) -> anyhow::Result<ExitCode> {
     let data = store.data();
     std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
-    let shown = Shown::default();
+    let shown = ProgressLine::default();
     let progress = |progress: Progress<'_>| shown.show(|| in_words(progress));
     let restored = restore::restore(&command.dir, &store.location(), &store.storage()?, &progress).await;
-    shown.end();
+    shown.clear();
     let restored = restored.context("restore")?;
     if command.json {
         println!("{}", as_json(&restored));

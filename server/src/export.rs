@@ -3,7 +3,8 @@
 use crate::{
     boot,
     config::StoreSettings,
-    transfer::{INCOMPLETE, NamedList, ProgressLine, rate},
+    progress::ProgressLine,
+    transfer::{INCOMPLETE, NamedList, rate},
 };
 use anyhow::Context;
 use clap::Args;
@@ -50,7 +51,7 @@ pub async fn run(store: StoreSettings, command: ExportCommand) -> anyhow::Result
     let exported = export(&core, &command, &told).await;
     core.close().await?;
     let Told(told) = told;
-    let Inner { mut line, skipped, .. } = told.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Inner { line, skipped, .. } = told.into_inner().unwrap_or_else(PoisonError::into_inner);
     line.clear();
     let exported = exported.context("export")?;
     let Exported { paths, written_paths, files, bytes, linked_files, logs, realisations, pruned, .. } = exported;
@@ -111,7 +112,7 @@ impl Default for Told {
 
 impl Listener for Told {
     fn progress(&self, exported: &Exported, all: u64) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let started = inner.started;
         inner.line.show(|| {
             let Exported { paths, bytes, skipped, .. } = exported;

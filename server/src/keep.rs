@@ -1,7 +1,7 @@
 //! `iglu check`, `iglu gc` and `iglu storage`: whether everything is there, what may go, and where it lies. They work beside a running
 //! server and without one.
 
-use crate::{boot, config::StoreSettings, shown::Shown};
+use crate::{boot, config::StoreSettings, progress::ProgressLine};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use iglu_api::{
@@ -82,10 +82,10 @@ enum Storage {
 
 pub async fn run_check(store: StoreSettings, command: CheckCommand) -> anyhow::Result<ExitCode> {
     let core = boot::open_core(&store, Limits::default(), None).await?;
-    let shown = Shown::default();
+    let shown = ProgressLine::default();
     let kind = CheckKind { is_full: command.full, repairs: command.repair };
     let report = core.check_all(kind, &|done, all| shown.show(|| format!("{done} of {all} files"))).await;
-    shown.end();
+    shown.clear();
     core.close().await?;
     let report = report?;
     if command.json {
@@ -139,7 +139,7 @@ async fn gc(core: &Core, command: &GcCommand) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let id = core.retention().ask(&operator, cache, command.yes).await?;
-    let (asked, shown) = (Instant::now(), Shown::default());
+    let (asked, shown) = (Instant::now(), ProgressLine::default());
     let removal = loop {
         let removal = core.retention().removal(&operator, cache, id).await?;
         match removal.state {
@@ -151,7 +151,7 @@ async fn gc(core: &Core, command: &GcCommand) -> anyhow::Result<ExitCode> {
             _ => break removal,
         }
     };
-    shown.end();
+    shown.clear();
     if command.json {
         println!("{}", json!(removal));
     } else {
@@ -229,7 +229,7 @@ async fn storage_move(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let target = store.storage_at(to)?;
-    let shown = Shown::default();
+    let shown = ProgressLine::default();
     let progress = |moved: &iglu_core::storage_move::Moved, all: u64| {
         shown.show(|| {
             let done = moved.copied + moved.present;
@@ -237,7 +237,7 @@ async fn storage_move(
         });
     };
     let moved = core.storage_move(&target, is_final, &progress).await;
-    shown.end();
+    shown.clear();
     let moved = moved?;
     if json {
         println!(

@@ -10,7 +10,7 @@ mod http;
 mod import;
 mod keep;
 mod metrics;
-mod shown;
+mod progress;
 mod site;
 mod size;
 mod transfer;

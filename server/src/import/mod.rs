@@ -9,7 +9,8 @@ mod target;
 use crate::{
     boot,
     config::StoreSettings,
-    transfer::{INCOMPLETE, ProgressLine, asked_to_stop},
+    progress::ProgressLine,
+    transfer::{INCOMPLETE, asked_to_stop},
 };
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -119,7 +120,7 @@ async fn import(
     // A key that cannot be read matters to whoever trusts it; other caches are not asked for.
     let own = format!(" of cache {}", foreign.name);
     for broken in found.left_out.iter().filter(|broken| broken.what.ends_with(&own)) {
-        report.left(&broken.what, &broken.why, Reason::Source, &mut line);
+        report.left(&broken.what, &broken.why, Reason::Source, &line);
     }
     let has_roots = !roots.is_empty();
     let wanted: Vec<String> = roots.iter().map(StorePath::to_absolute).collect();
@@ -152,7 +153,7 @@ async fn import(
     let cache = target::open(core, &command.cache).await?;
     let (held, first) = core.push().held(&cache, MOST_HELD).await?;
     let Run { taker, mut report, mut line, .. } = run;
-    report.hold(held, &first, &mut line);
+    report.hold(held, &first, &line);
     report.bytes = taker.bytes.load(Ordering::Relaxed);
     Ok(report)
 }
@@ -218,11 +219,11 @@ impl Run<'_> {
             }
             taken => taken,
         };
-        self.report.path(taken, &mut self.line);
+        self.report.path(taken, &self.line);
     }
 
     fn side_file(&mut self, taken: SideTaken) {
-        self.report.side_file(taken, &mut self.line);
+        self.report.side_file(taken, &self.line);
     }
 
     /// Works through a stream and shows progress meanwhile. False where somebody ended it. Nothing else is waited for here: what the stream

@@ -1,7 +1,10 @@
 //! What an import did, for people and for scripts.
 
 use super::take::{Reason, SideTaken, Taken};
-use crate::transfer::{NamedList, ProgressLine, rate};
+use crate::{
+    progress::ProgressLine,
+    transfer::{NamedList, rate},
+};
 use iglu_api::format;
 use iglu_core::push::Held;
 use serde::Serialize;
@@ -96,7 +99,7 @@ impl Report {
         self.total = total.or(self.total);
     }
 
-    pub fn path(&mut self, taken: Taken, line: &mut ProgressLine) {
+    pub fn path(&mut self, taken: Taken, line: &ProgressLine) {
         match taken {
             Taken::New { is_unsigned } => {
                 self.imported += 1;
@@ -112,7 +115,7 @@ impl Report {
     }
 
     /// Names what is left out, and counts it.
-    pub fn left(&mut self, what: &str, why: &str, reason: Reason, line: &mut ProgressLine) {
+    pub fn left(&mut self, what: &str, why: &str, reason: Reason, line: &ProgressLine) {
         let skipped = &mut self.skipped;
         let word = match reason {
             Reason::Absent => {
@@ -135,7 +138,7 @@ impl Report {
         line.say(&format!("{word}: {what}: {why}"));
     }
 
-    pub fn side_file(&mut self, taken: SideTaken, line: &mut ProgressLine) {
+    pub fn side_file(&mut self, taken: SideTaken, line: &ProgressLine) {
         match taken {
             SideTaken::New => self.side_files.imported += 1,
             SideTaken::Present => self.side_files.present += 1,
@@ -148,7 +151,7 @@ impl Report {
         }
     }
 
-    pub fn hold(&mut self, count: u64, held: &[Held], line: &mut ProgressLine) {
+    pub fn hold(&mut self, count: u64, held: &[Held], line: &ProgressLine) {
         self.held = count;
         for Held { path, absent } in held {
             let path = path.to_absolute();
