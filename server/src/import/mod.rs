@@ -115,7 +115,7 @@ async fn import(
 ) -> anyhow::Result<Report> {
     let found = source.caches().await?;
     let foreign = command.source.choose(found.caches, &command.cache)?;
-    let mut line = ProgressLine::default();
+    let line = ProgressLine::default();
     let mut report = Report::new(&command.cache, command.source.name(), &foreign.name);
     // A key that cannot be read matters to whoever trusts it; other caches are not asked for.
     let own = format!(" of cache {}", foreign.name);
@@ -152,7 +152,7 @@ async fn import(
     taken?;
     let cache = target::open(core, &command.cache).await?;
     let (held, first) = core.push().held(&cache, MOST_HELD).await?;
-    let Run { taker, mut report, mut line, .. } = run;
+    let Run { taker, mut report, line, .. } = run;
     report.hold(held, &first, &line);
     report.bytes = taker.bytes.load(Ordering::Relaxed);
     Ok(report)
