@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::is_full;
 use crate::world::{By, CACHE, DAY, Item, Pusher, World};
@@ -30,6 +30,7 @@ struct Pushed {
 /// Everything that was promised.
 struct Run {
     world: World,
+    clock: Clock,
     random: Random,
     round: u64,
     /// When a path was pushed, by the server's clock in seconds.
@@ -45,16 +46,22 @@ struct Run {
     gone: u64,
 }
 
-fn seconds() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+/// Seconds since the run began, which are the same to the server.
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn now(self) -> i64 {
+        i64::try_from(self.0.elapsed().as_secs()).unwrap()
+    }
 }
 
 /// Pushes one after the other, until one fails.
-async fn pushes(pusher: Pusher, by: By, items: Vec<Item>, ahead: i64) -> Pushed {
+async fn pushes(pusher: Pusher, by: By, items: Vec<Item>, clock: Clock, ahead: i64) -> Pushed {
     let mut pushed = Pushed::default();
     for item in items {
         // The server may have taken it before the answer.
-        let before = seconds() + ahead;
+        let before = clock.now() + ahead;
         if pusher.push(by, &item).await.is_err() {
             pushed.interrupted.push(item);
             break;
@@ -101,6 +108,7 @@ impl Run {
         world.admin(&["retention", "set", CACHE, "--pushed-days", &KEPT.to_string()]);
         Run {
             world,
+            clock: Clock(Instant::now()),
             random: Random::new(seed),
             round: 0,
             pushed: BTreeMap::new(),
@@ -114,7 +122,7 @@ impl Run {
     }
 
     fn now(&self) -> i64 {
-        seconds() + self.world.ahead()
+        self.clock.now() + self.world.ahead()
     }
 
     fn below(&mut self, end: u64) -> u64 {
@@ -152,7 +160,7 @@ impl Run {
         for by in By::ALL {
             let items = self.items(by).await;
             items.iter().for_each(|item| self.world.tried(item));
-            pushers.spawn(pushes(self.world.pusher(), by, items, ahead));
+            pushers.spawn(pushes(self.world.pusher(), by, items, self.clock, ahead));
         }
         let mut readers = JoinSet::new();
         let known = Arc::new(self.world.known.values().cloned().collect::<Vec<_>>());
@@ -249,7 +257,14 @@ impl Run {
     /// What was interrupted completes.
     async fn finish(&mut self) {
         for (item, by) in std::mem::take(&mut self.interrupted).iter().zip(By::ALL.into_iter().cycle()) {
-            self.world.pusher().push(by, item).await.unwrap();
+            let pusher = self.world.pusher();
+            match pusher.push(by, item).await {
+                // Its references were collected since, and are no longer stored: nix copy would bring them first.
+                Err(error) if by == By::Put && error.to_string().contains("push it first") => {
+                    pusher.push(By::Cachix, item).await.unwrap();
+                }
+                done => done.unwrap(),
+            }
         }
         self.verify().await;
     }
