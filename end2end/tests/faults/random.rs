@@ -11,6 +11,7 @@ use iglu_end2end::cachix::wire::Pin;
 use iglu_end2end::digest::Random;
 use iglu_end2end::put::Narinfo;
 use iglu_end2end::server::Setup;
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 use tokio::task::JoinSet;
 
 /// The rule: paths go that were not pushed for so many days.
@@ -133,8 +134,13 @@ impl Run {
     async fn items(&mut self, by: By) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         // What was interrupted is what somebody tries again, by whichever client.
-        if self.below(2) == 0 {
-            items.extend(self.interrupted.pop());
+        if self.below(2) == 0
+            && let Some(item) = self.interrupted.pop()
+        {
+            // Where something that it refers to was collected for good, its client would bring that first.
+            let is_seen = |hash: &str| self.seen.iter().any(|seen| seen.hash() == hash);
+            let is_whole = item.object.references.iter().all(|reference| is_seen(&reference[..32]));
+            if is_whole { items.push(item) } else { self.interrupted.insert(0, item) }
         }
         for number in 0..LENGTH {
             let most = if self.random.below(8) == 0 { 200_000 } else { 20_000 };
@@ -219,7 +225,9 @@ impl Run {
             let path = &item.object.path;
             let found = putter.narinfo(hash).await.unwrap();
             let is_young = self.pushed.get(hash).is_some_and(|at| self.now() - at < KEPT * DAY - 60);
-            assert!(found.is_some() || !is_young, "round {round}: {path} was promised and is gone");
+            if found.is_none() && is_young {
+                panic!("round {round}: {path} was promised and is gone: {}", self.rows(hash).await);
+            }
             if let Some(narinfo) = found {
                 let nar = putter.check(&narinfo).await;
                 let nar = nar.unwrap_or_else(|error| panic!("round {round}: {path} is visible, but {error}"));
@@ -252,6 +260,22 @@ impl Run {
             self.world.known.remove(&hash);
             self.remembered.remove(&hash);
         }
+    }
+
+    /// What the database says of a path.
+    async fn rows(&self, hash: &str) -> String {
+        let options = SqliteConnectOptions::new().filename(self.world.server.data().join("iglu.db"));
+        let mut database = options.connect().await.unwrap();
+        let mut rows = Vec::new();
+        for sql in [
+            "SELECT 'here, pushed at ' || pushed_at || ', visible ' || is_visible || ', refers to ' || refs FROM store_path WHERE hash = $1",
+            "SELECT 'aside, pushed at ' || pushed_at || ', ' || reason || ', ' || why || ', since ' || since FROM set_aside WHERE hash = $1",
+            "SELECT 'awaits ' || a.hash FROM awaited_reference a JOIN store_path p ON p.id = a.path_id WHERE p.hash = $1",
+        ] {
+            let found: Vec<String> = sqlx::query_scalar(sql).bind(hash).fetch_all(&mut database).await.unwrap();
+            rows.extend(found);
+        }
+        format!("{rows:?}; pushed {} s ago", self.now() - self.pushed.get(hash).copied().unwrap_or_default())
     }
 
     /// What was interrupted completes.
