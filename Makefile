@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 site_sources := $(shell find app frontend style public crates/api crates/nix-compat/src -type f 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: run test test-nix-all conformance dev build lint bench test-big fuzz screenshots setup setup-test clean-data
+.PHONY: run test test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test clean-data
 
 ## Sets up, builds, and starts Iglu on 127.0.0.1:8080 with its data in ./data
 run: build
@@ -31,6 +31,11 @@ conformance: export IGLU_NIX_ROOTS ?= /var/tmp/iglu-nix-roots
 conformance: setup-test build
 	scripts/nix-roots.sh
 	IGLU_BIN=$(CURDIR)/target/release/iglu scripts/conformance.sh
+
+## Everything that may break, broken: among it 200 rounds of pushes, readers and collections that kill -9 ends
+test-faults: export IGLU_FULL = 1
+test-faults: setup-test
+	cargo nextest run -E 'binary(faults)' --no-fail-fast --success-output final
 
 ## Formatting, lints, licences
 lint: setup-test

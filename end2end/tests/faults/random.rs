@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::is_full;
 use crate::world::{By, CACHE, DAY, Item, Pusher, World};
@@ -11,6 +11,7 @@ use iglu_end2end::cachix::wire::Pin;
 use iglu_end2end::digest::Random;
 use iglu_end2end::put::Narinfo;
 use iglu_end2end::server::Setup;
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 use tokio::task::JoinSet;
 
 /// The rule: paths go that were not pushed for so many days.
@@ -30,6 +31,7 @@ struct Pushed {
 /// Everything that was promised.
 struct Run {
     world: World,
+    clock: Clock,
     random: Random,
     round: u64,
     /// When a path was pushed, by the server's clock in seconds.
@@ -45,16 +47,22 @@ struct Run {
     gone: u64,
 }
 
-fn seconds() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+/// Seconds since the run began, which are the same to the server.
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn now(self) -> i64 {
+        i64::try_from(self.0.elapsed().as_secs()).unwrap()
+    }
 }
 
 /// Pushes one after the other, until one fails.
-async fn pushes(pusher: Pusher, by: By, items: Vec<Item>, ahead: i64) -> Pushed {
+async fn pushes(pusher: Pusher, by: By, items: Vec<Item>, clock: Clock, ahead: i64) -> Pushed {
     let mut pushed = Pushed::default();
     for item in items {
         // The server may have taken it before the answer.
-        let before = seconds() + ahead;
+        let before = clock.now() + ahead;
         if pusher.push(by, &item).await.is_err() {
             pushed.interrupted.push(item);
             break;
@@ -101,6 +109,7 @@ impl Run {
         world.admin(&["retention", "set", CACHE, "--pushed-days", &KEPT.to_string()]);
         Run {
             world,
+            clock: Clock(Instant::now()),
             random: Random::new(seed),
             round: 0,
             pushed: BTreeMap::new(),
@@ -114,7 +123,7 @@ impl Run {
     }
 
     fn now(&self) -> i64 {
-        seconds() + self.world.ahead()
+        self.clock.now() + self.world.ahead()
     }
 
     fn below(&mut self, end: u64) -> u64 {
@@ -125,8 +134,13 @@ impl Run {
     async fn items(&mut self, by: By) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::new();
         // What was interrupted is what somebody tries again, by whichever client.
-        if self.below(2) == 0 {
-            items.extend(self.interrupted.pop());
+        if self.below(2) == 0
+            && let Some(item) = self.interrupted.pop()
+        {
+            // Where something that it refers to was collected for good, its client would bring that first.
+            let is_seen = |hash: &str| self.seen.iter().any(|seen| seen.hash() == hash);
+            let is_whole = item.object.references.iter().all(|reference| is_seen(&reference[..32]));
+            if is_whole { items.push(item) } else { self.interrupted.insert(0, item) }
         }
         for number in 0..LENGTH {
             let most = if self.random.below(8) == 0 { 200_000 } else { 20_000 };
@@ -152,7 +166,7 @@ impl Run {
         for by in By::ALL {
             let items = self.items(by).await;
             items.iter().for_each(|item| self.world.tried(item));
-            pushers.spawn(pushes(self.world.pusher(), by, items, ahead));
+            pushers.spawn(pushes(self.world.pusher(), by, items, self.clock, ahead));
         }
         let mut readers = JoinSet::new();
         let known = Arc::new(self.world.known.values().cloned().collect::<Vec<_>>());
@@ -211,7 +225,9 @@ impl Run {
             let path = &item.object.path;
             let found = putter.narinfo(hash).await.unwrap();
             let is_young = self.pushed.get(hash).is_some_and(|at| self.now() - at < KEPT * DAY - 60);
-            assert!(found.is_some() || !is_young, "round {round}: {path} was promised and is gone");
+            if found.is_none() && is_young {
+                panic!("round {round}: {path} was promised and is gone: {}", self.rows(hash).await);
+            }
             if let Some(narinfo) = found {
                 let nar = putter.check(&narinfo).await;
                 let nar = nar.unwrap_or_else(|error| panic!("round {round}: {path} is visible, but {error}"));
@@ -246,10 +262,33 @@ impl Run {
         }
     }
 
+    /// What the database says of a path.
+    async fn rows(&self, hash: &str) -> String {
+        let options = SqliteConnectOptions::new().filename(self.world.server.data().join("iglu.db"));
+        let mut database = options.connect().await.unwrap();
+        let mut rows = Vec::new();
+        for sql in [
+            "SELECT 'here, pushed at ' || pushed_at || ', visible ' || is_visible || ', refers to ' || refs FROM store_path WHERE hash = $1",
+            "SELECT 'aside, pushed at ' || pushed_at || ', ' || reason || ', ' || why || ', since ' || since FROM set_aside WHERE hash = $1",
+            "SELECT 'awaits ' || a.hash FROM awaited_reference a JOIN store_path p ON p.id = a.path_id WHERE p.hash = $1",
+        ] {
+            let found: Vec<String> = sqlx::query_scalar(sql).bind(hash).fetch_all(&mut database).await.unwrap();
+            rows.extend(found);
+        }
+        format!("{rows:?}; pushed {} s ago", self.now() - self.pushed.get(hash).copied().unwrap_or_default())
+    }
+
     /// What was interrupted completes.
     async fn finish(&mut self) {
         for (item, by) in std::mem::take(&mut self.interrupted).iter().zip(By::ALL.into_iter().cycle()) {
-            self.world.pusher().push(by, item).await.unwrap();
+            let pusher = self.world.pusher();
+            match pusher.push(by, item).await {
+                // Its references were collected since, and are no longer stored: nix copy would bring them first.
+                Err(error) if by == By::Put && error.to_string().contains("push it first") => {
+                    pusher.push(By::Cachix, item).await.unwrap();
+                }
+                done => done.unwrap(),
+            }
         }
         self.verify().await;
     }

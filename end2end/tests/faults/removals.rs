@@ -13,7 +13,7 @@ const SIZE: usize = 20_000;
 async fn chain(name: &str, seed: u64, length: usize) -> Vec<Item> {
     let mut items: Vec<Item> = Vec::new();
     for _ in 0..length {
-        let item = Item::new(&format!("{name}-{}", items.len()), seed, SIZE, &items.last().as_slice()).await;
+        let item = Item::new(&format!("{name}-{}", items.len()), seed, SIZE, items.last().as_slice()).await;
         items.push(item);
     }
     items

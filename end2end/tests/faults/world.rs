@@ -256,6 +256,16 @@ impl World {
         (reply.status.as_u16(), reply.text())
     }
 
+    /// Waits until a kind of background work came to its end once since the start.
+    pub async fn has_done(&self, work: &str) {
+        let count = format!("iglu_reconcile_seconds_count{{work=\"{work}\"}}");
+        until("background work does not end", || async {
+            let metrics = self.server.http().get(&format!("{}/metrics", self.server.ops_url())).await.unwrap();
+            metrics.text().contains(&count)
+        })
+        .await;
+    }
+
     /// `iglu storage status --json`, whatever its exit.
     pub fn storage(&self) -> Value {
         let output = self.server.run(&["storage", "status", "--json"]).unwrap();

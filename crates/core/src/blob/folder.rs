@@ -50,6 +50,18 @@ impl Folder {
         begin().map_err(Error::storage)
     }
 
+    /// Makes a folder in one that is there. Where the volume went away, nothing is made in its empty mount point.
+    fn make(&self, folder: &Path) -> io::Result<()> {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            // Somebody copied the store without its empty folders.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.path(MARK).is_file() => {
+                fs::create_dir_all(folder)
+            }
+            made => made,
+        }
+    }
+
     pub fn has_nars(&self) -> Result<bool> {
         let Some(shards) = found(fs::read_dir(self.path("nar")))? else { return Ok(false) };
         for shard in shards.flatten() {
@@ -79,7 +91,7 @@ impl Folder {
             let target = self.path(name);
             let folder = target.parent().unwrap_or(&self.root);
             if !folder.is_dir() {
-                fs::create_dir_all(folder)?;
+                self.make(folder)?;
                 if let Some(above) = folder.parent() {
                     File::open(above)?.sync_all()?;
                 }
@@ -94,7 +106,7 @@ impl Folder {
     pub fn keep(&self, staged: &Path, name: &str) -> Result<()> {
         let target = self.path(name);
         if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder).map_err(Error::storage)?;
+            self.make(folder).map_err(Error::storage)?;
         }
         fs::rename(staged, target).map_err(Error::storage)
     }
