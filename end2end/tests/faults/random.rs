@@ -25,7 +25,7 @@ const LENGTH: u64 = 12;
 #[derive(Default)]
 struct Pushed {
     done: Vec<(Item, i64)>,
-    interrupted: Vec<Item>,
+    interrupted: Vec<(Item, i64)>,
 }
 
 /// Everything that was promised.
@@ -36,6 +36,8 @@ struct Run {
     round: u64,
     /// When a path was pushed, by the server's clock in seconds.
     pushed: BTreeMap<String, i64>,
+    /// When a push began that was interrupted: the path may be there since then, which a later push does not change.
+    begun: BTreeMap<String, i64>,
     /// Narinfos that a client may still know, by hash part, and when they were read.
     remembered: BTreeMap<String, (Narinfo, i64)>,
     /// What clients were pushing when the server was killed.
@@ -64,7 +66,7 @@ async fn pushes(pusher: Pusher, by: By, items: Vec<Item>, clock: Clock, ahead: i
         // The server may have taken it before the answer.
         let before = clock.now() + ahead;
         if pusher.push(by, &item).await.is_err() {
-            pushed.interrupted.push(item);
+            pushed.interrupted.push((item, before));
             break;
         }
         pushed.done.push((item, before));
@@ -113,6 +115,7 @@ impl Run {
             random: Random::new(seed),
             round: 0,
             pushed: BTreeMap::new(),
+            begun: BTreeMap::new(),
             remembered: BTreeMap::new(),
             interrupted: Vec::new(),
             seen: Vec::new(),
@@ -192,9 +195,13 @@ impl Run {
             self.pushes += pushed.done.len() as u64;
             for (item, at) in pushed.done {
                 // One that was there before is as old as it was.
+                let at = self.begun.get(item.hash()).copied().unwrap_or(at);
                 self.pushed.entry(item.hash().to_owned()).or_insert(at);
             }
-            self.interrupted.extend(pushed.interrupted);
+            for (item, at) in pushed.interrupted {
+                self.begun.entry(item.hash().to_owned()).or_insert(at);
+                self.interrupted.push(item);
+            }
         }
         while let Some(reads) = readers.join_next().await {
             self.reads += reads.unwrap();
@@ -233,16 +240,15 @@ impl Run {
                 let nar = nar.unwrap_or_else(|error| panic!("round {round}: {path} is visible, but {error}"));
                 assert!(nar == item.draft.nar, "round {round}: {path} is another NAR");
                 for reference in narinfo.get("References").unwrap().split_ascii_whitespace() {
-                    // Referrers go first: one that is still there has all that it refers to.
                     if putter.narinfo(&reference[..32]).await.unwrap().is_none() {
-                        let still = putter.narinfo(hash).await.unwrap();
-                        assert!(still.is_none(), "round {round}: {path} is visible without {reference}");
+                        self.goes_too(hash, reference).await;
                     }
                 }
                 self.seen.push(item.clone());
                 self.remembered.insert(hash.clone(), (narinfo, self.now()));
             } else {
                 self.gone += u64::from(self.pushed.remove(hash).is_some());
+                self.begun.remove(hash);
                 match self.remembered.get(hash) {
                     // A client that remembers the narinfo gets the NAR.
                     Some((narinfo, read)) if self.now() - read < REMEMBERED => {
@@ -259,6 +265,18 @@ impl Run {
         for hash in dropped {
             self.world.known.remove(&hash);
             self.remembered.remove(&hash);
+        }
+    }
+
+    /// A reference went since its referrer was read: the referrer, which goes first, is gone as soon as memory has heard of it.
+    async fn goes_too(&self, hash: &str, reference: &str) {
+        let asked = Instant::now();
+        while self.world.putter().narinfo(hash).await.unwrap().is_some() {
+            if asked.elapsed() > Duration::from_secs(2) {
+                let (rows, other) = (self.rows(hash).await, self.rows(&reference[..32]).await);
+                panic!("round {}: {hash} ({rows}) is visible without {reference} ({other})", self.round);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
