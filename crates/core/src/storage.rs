@@ -231,8 +231,13 @@ impl Core {
         let (mut files, mut bytes) = (0, 0);
         for kind in Kind::ALL {
             for shard in 0..SHARDS {
+                let listed = self.blob.list(kind, shard).await?;
+                if listed.is_empty() {
+                    continue;
+                }
+                // What was listed is ours.
                 self.storage_require().await?;
-                for listed in self.blob.list(kind, shard).await? {
+                for listed in listed {
                     let hash = listed.file_hash.as_bytes();
                     if listed.modified < before && !self.db.file_is_needed(kind.name(), hash).await? {
                         let size = i64::try_from(listed.size).unwrap_or(i64::MAX);
