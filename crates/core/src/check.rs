@@ -73,9 +73,9 @@ impl Core {
                 report.whole_again += 1;
                 // A size is no proof of wholeness.
                 if kind.repairs && self.nar_look(nar, true).await?.is_none() {
-                    let visible = self.db.nar_set_whole(&nar.file_hash).await?;
-                    report.restored_paths += visible.len() as u64;
-                    self.forget(&visible);
+                    let back = self.db.nar_set_whole(&nar.file_hash).await?;
+                    report.restored_paths += back.paths;
+                    self.forget(&back.visible);
                     self.directory.reload(&self.db, &self.master).await?;
                 }
             }
