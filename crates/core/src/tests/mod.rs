@@ -2,6 +2,7 @@
 
 mod backup;
 mod keeping;
+mod model;
 mod returning;
 mod rights;
 mod story;
