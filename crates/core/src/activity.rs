@@ -6,15 +6,17 @@ use crate::{
     error::Result,
 };
 use iglu_api::{Timestamp, cache::Traffic};
+use nix_compat::nixhash::Sha256;
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-/// Paths and callers remembered between two flushes; beyond that the moment of use is lost, never memory.
+/// Files and callers remembered between two flushes; beyond that the moment of use is lost, never memory.
 const MOST_REMEMBERED: usize = 100_000;
 
 /// Totals of one cache since this process began. Monotonic.
@@ -68,17 +70,21 @@ impl Counters {
     }
 }
 
+/// A cache, and the file that was pulled from it. All paths that have the file were: its name says not which one was meant, and rows
+/// of paths go and come back.
+pub(crate) type PulledFile = (i64, Sha256);
+
 /// Moments of use that lists show.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
-    paths: Mutex<HashMap<i64, i64>>,
+    files: Mutex<HashMap<PulledFile, i64>>,
     tokens: Mutex<HashMap<i64, i64>>,
     sessions: Mutex<HashMap<i64, i64>>,
 }
 
 impl Activity {
-    pub fn path_pulled(&self, path_id: i64, at: Timestamp) {
-        note(&self.paths, path_id, at);
+    pub fn file_pulled(&self, file: PulledFile, at: Timestamp) {
+        note(&self.files, file, at);
     }
 
     pub fn token_used(&self, token_id: i64, at: Timestamp) {
@@ -115,9 +121,9 @@ impl Activity {
                 *cache.state.counters.flushed.lock().unwrap_or_else(PoisonError::into_inner) = total;
             }
         }
-        let paths = take(&self.paths);
-        if !paths.is_empty() {
-            db.paths_pulled(&paths).await?;
+        let files = take(&self.files);
+        if !files.is_empty() {
+            db.files_pulled(&files).await?;
         }
         let tokens = take(&self.tokens);
         if !tokens.is_empty() {
@@ -131,14 +137,14 @@ impl Activity {
     }
 }
 
-fn note(moments: &Mutex<HashMap<i64, i64>>, id: i64, at: Timestamp) {
+fn note<K: Hash + Eq>(moments: &Mutex<HashMap<K, i64>>, id: K, at: Timestamp) {
     let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
     if moments.len() < MOST_REMEMBERED || moments.contains_key(&id) {
         moments.insert(id, at.0);
     }
 }
 
-fn take(moments: &Mutex<HashMap<i64, i64>>) -> Vec<(i64, i64)> {
+fn take<K: Ord>(moments: &Mutex<HashMap<K, i64>>) -> Vec<(K, i64)> {
     let mut taken: Vec<_> =
         std::mem::take(&mut *moments.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect();
     // In key order, so that two flushing processes lock rows in the same order.

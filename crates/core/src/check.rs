@@ -74,10 +74,10 @@ impl Core {
                 // A size is no proof of wholeness.
                 if kind.repairs && self.nar_look(nar, true).await?.is_none() {
                     crate::failpoint::reach("whole.before");
-                    let visible = self.db.nar_set_whole(&nar.file_hash).await?;
+                    let back = self.db.nar_set_whole(&nar.file_hash).await?;
                     crate::failpoint::reach("whole.after");
-                    report.restored_paths += visible.len() as u64;
-                    self.forget(&visible);
+                    report.restored_paths += back.paths;
+                    self.forget(&back.visible);
                     self.directory.reload(&self.db, &self.master).await?;
                 }
             }

@@ -13,6 +13,10 @@ pub(crate) fn reach(name: &str) {
         let (name, times) = asked.split_once('@').unwrap_or((&asked, "1"));
         Some((name.to_owned(), AtomicU32::new(times.parse().ok()?)))
     });
+    #[cfg(test)]
+    if let Some(then) = test::taken(name) {
+        then();
+    }
     if let Some((asked, left)) = &*ASKED
         && asked == name
         && left.fetch_sub(1, Ordering::SeqCst) == 1
@@ -27,3 +31,24 @@ pub(crate) fn reach(name: &str) {
 
 #[cfg(not(debug_assertions))]
 pub(crate) fn reach(_: &str) {}
+
+/// What a test does at such a place, on the thread that reaches it.
+#[cfg(test)]
+pub(crate) mod test {
+    use std::cell::RefCell;
+
+    type Asked = (&'static str, Box<dyn FnOnce()>);
+
+    thread_local! {
+        static ASKED: RefCell<Option<Asked>> = const { RefCell::new(None) };
+    }
+
+    /// Runs `then` the first time that this thread reaches the place.
+    pub(crate) fn at(name: &'static str, then: impl FnOnce() + 'static) {
+        ASKED.set(Some((name, Box::new(then))));
+    }
+
+    pub(super) fn taken(name: &str) -> Option<Box<dyn FnOnce()>> {
+        ASKED.with_borrow_mut(|asked| asked.take_if(|(at, _)| *at == name)).map(|(_, then)| then)
+    }
+}

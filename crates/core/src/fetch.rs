@@ -22,7 +22,6 @@ use std::{io, sync::Arc};
 /// A NAR file that a cache shows, remembered between requests.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownNar {
-    path_id: Option<i64>,
     size: u64,
     compression: Compression,
 }
@@ -67,9 +66,7 @@ impl Fetch<'_> {
             self.unreadable(file_hash);
             return Ok(None);
         };
-        if let Some(path_id) = known.path_id {
-            self.0.activity.path_pulled(path_id, self.0.now());
-        }
+        self.0.activity.file_pulled((cache.id, *file_hash), self.0.now());
         Ok(Some(Nar { stored, file_hash: *file_hash, size: known.size, compression: known.compression }))
     }
 
@@ -118,7 +115,7 @@ impl Fetch<'_> {
         let compression = Compression::parse(&row.compression).map_err(|_| {
             Error::internal(format!("NAR file {} in the database: its compression", file_hash.to_nix32()))
         })?;
-        let known = Arc::new(KnownNar { path_id: row.path_id, size: row.file_size.unsigned_abs(), compression });
+        let known = Arc::new(KnownNar { size: row.file_size.unsigned_abs(), compression });
         self.0.known_nars.insert(key, known.clone());
         Ok(Some(known))
     }

@@ -44,8 +44,11 @@ impl Pins<'_> {
         let mut known = core.db.path_row(cache.id, &hash).await?;
         if known.is_none() {
             // Rules took it out since it was pushed.
-            let visible = core.db.collected_put_back(cache.id, vec![hash.clone()]).await?;
-            core.forget(&visible);
+            let back = core.db.collected_put_back(cache.id, vec![hash.clone()]).await?;
+            core.forget(&back.visible);
+            if back.paths > 0 {
+                core.directory.reload(&core.db, &core.master).await?;
+            }
             known = core.db.path_row(cache.id, &hash).await?;
         }
         if known.is_none_or(|known| known.name != path.name()) {

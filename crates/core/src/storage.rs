@@ -283,21 +283,34 @@ impl Core {
         Ok(paths.len() as u64)
     }
 
-    /// Looks at the files that could not be read. How many were damaged.
+    /// Looks at the files that could not be read. How many were damaged. Where that fails, those that are left are looked at again.
     pub(crate) async fn suspects_check(&self) -> Result<u64> {
         let mut damaged = 0;
-        for (kind, file_hash) in self.storage.take_suspects() {
-            self.storage_require().await.inspect_err(|_| self.storage.suspect(kind, file_hash))?;
-            // Reading is the proof; a suspicion is not.
-            if kind == Kind::Nar
-                && let Some(nar) = self.db.nar_of_file(file_hash.as_bytes()).await?
-                && let Some(why) = self.nar_look(&nar, true).await?
-            {
-                self.nar_damaged(&file_hash, &why).await?;
-                damaged += 1;
+        let mut suspects: Vec<_> = self.storage.take_suspects().into_iter().collect();
+        while let Some((kind, file_hash)) = suspects.last().copied() {
+            match self.suspect_check(kind, &file_hash).await {
+                Ok(is_damaged) => damaged += u64::from(is_damaged),
+                Err(error) => {
+                    suspects.into_iter().for_each(|(kind, file_hash)| self.storage.suspect(kind, file_hash));
+                    return Err(error);
+                }
             }
+            suspects.pop();
         }
         Ok(damaged)
+    }
+
+    async fn suspect_check(&self, kind: Kind, file_hash: &Sha256) -> Result<bool> {
+        self.storage_require().await?;
+        // Reading is the proof; a suspicion is not.
+        if kind == Kind::Nar
+            && let Some(nar) = self.db.nar_of_file(file_hash.as_bytes()).await?
+            && let Some(why) = self.nar_look(&nar, true).await?
+        {
+            self.nar_damaged(file_hash, &why).await?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Statements that write what was counted in memory.
 
 use super::*;
+use crate::activity::PulledFile;
 
 statements! {
     ADD_ACTIVITY = "INSERT INTO cache_activity (cache_id, hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths) \
@@ -9,7 +10,7 @@ statements! {
         narinfo_misses = cache_activity.narinfo_misses + excluded.narinfo_misses, \
         nar_bytes = cache_activity.nar_bytes + excluded.nar_bytes, \
         pushed_paths = cache_activity.pushed_paths + excluded.pushed_paths";
-    PULL_PATH = "UPDATE store_path SET last_pulled_at = $2 WHERE id = $1";
+    PULL_FILE = "UPDATE store_path SET last_pulled_at = $3 WHERE cache_id = $1 AND nar_id IN (SELECT id FROM nar WHERE file_hash = $2)";
 }
 
 /// What came to one cache since the last flush.
@@ -39,12 +40,17 @@ impl Db {
         Ok(())
     }
 
-    /// Notes when paths were last downloaded, given as (path id, moment).
-    pub async fn paths_pulled(&self, pulled: &[(i64, i64)]) -> Result<()> {
+    /// Notes when files were last downloaded, for every path of the cache that has them.
+    pub async fn files_pulled(&self, pulled: &[(PulledFile, i64)]) -> Result<()> {
         for chunk in pulled.chunks(CHUNK) {
             transact!(self, |tx| {
-                for (id, at) in chunk {
-                    sqlx::query(PULL_PATH).bind(id).bind(at).execute(&mut *tx).await?;
+                for ((cache_id, file_hash), at) in chunk {
+                    sqlx::query(PULL_FILE)
+                        .bind(cache_id)
+                        .bind(&file_hash.as_bytes()[..])
+                        .bind(at)
+                        .execute(&mut *tx)
+                        .await?;
                 }
             });
         }

@@ -21,14 +21,26 @@ statements! {
     SET_DAMAGED = "UPDATE nar SET damaged_at = $2, damage = $3 WHERE file_hash = $1 AND damaged_at IS NULL RETURNING id";
     FIND_DAMAGED = "SELECT id FROM nar WHERE nar_hash = $1 AND damaged_at IS NOT NULL";
     FIND_DAMAGED_FILE = "SELECT id FROM nar WHERE file_hash = $1 AND damaged_at IS NOT NULL";
-    SPOIL_ASIDE = "UPDATE set_aside SET reason = 'damaged', why = $2, removal_id = NULL WHERE nar_id = $1 AND reason <> 'damaged'";
+    SPOIL_ASIDE = "UPDATE set_aside SET reason = 'damaged', removal_id = NULL, \
+        why = (SELECT COALESCE(n.damage, '') FROM nar n WHERE n.id = set_aside.nar_id), \
+        since = (SELECT n.damaged_at FROM nar n WHERE n.id = set_aside.nar_id), \
+        until = (SELECT n.damaged_at + $2 FROM nar n WHERE n.id = set_aside.nar_id) \
+        WHERE id = $1 AND EXISTS (SELECT 1 FROM nar n WHERE n.id = set_aside.nar_id AND n.damaged_at IS NOT NULL)";
     SET_WHOLE = "UPDATE nar SET damaged_at = NULL, damage = NULL WHERE id = $1";
-    MOVE_ASIDE_TO_NAR = "UPDATE set_aside SET nar_id = $2, file_size = $3 WHERE nar_id = $1 AND reason = 'damaged'";
+    MOVE_ASIDE_TO_NAR = "UPDATE set_aside SET nar_id = $2, file_size = $3 WHERE nar_id = $1";
     LIST_PATHS_OF_NAR = "SELECT id FROM store_path WHERE nar_id = $1 ORDER BY id LIMIT 256";
     DELETE_PUT_NARS = "DELETE FROM put_nar WHERE file_hash = $1";
     DELETE_PUT_NAR = "DELETE FROM put_nar WHERE cache_id = $1 AND file_hash IN (SELECT file_hash FROM nar WHERE id = $2)";
-    PUT_BACK = concat!("INSERT INTO store_path (", path_columns!(), ", is_visible) SELECT ", path_columns!(), ", TRUE FROM set_aside \
-        WHERE id = $1 ON CONFLICT (cache_id, hash) DO NOTHING");
+    PUT_BACK = concat!("INSERT INTO store_path (", path_columns!(), ", is_visible) SELECT ", path_columns!(), ", FALSE FROM set_aside \
+        WHERE id = $1 ON CONFLICT (cache_id, hash) DO NOTHING RETURNING id");
+    AWAIT_AGAIN = "INSERT INTO awaited_reference (cache_id, hash, path_id) \
+        SELECT c.id, CAST($2 AS TEXT), CAST($3 AS BIGINT) FROM cache c WHERE c.id = $1 AND NOT c.is_lenient AND c.client_filter_keys = '' \
+        AND NOT EXISTS (SELECT 1 FROM upstream u WHERE u.cache_id = c.id) \
+        AND NOT EXISTS (SELECT 1 FROM store_path p WHERE p.cache_id = c.id AND p.hash = $2 AND p.is_visible) \
+        AND NOT EXISTS (SELECT 1 FROM set_aside s WHERE s.cache_id = c.id AND s.hash = $2 AND s.reason = 'damaged') \
+        ON CONFLICT (cache_id, hash, path_id) DO NOTHING";
+    SHOW_BACK = "UPDATE store_path SET is_visible = TRUE WHERE id = $1 AND NOT is_visible \
+        AND NOT EXISTS (SELECT 1 FROM awaited_reference WHERE path_id = $1) RETURNING hash";
     DELETE_ASIDE = "DELETE FROM set_aside WHERE id = $1";
     DELETE_ASIDE_OF_PATH = "DELETE FROM set_aside WHERE cache_id = $1 AND hash = $2 RETURNING nar_id";
     FIND_COLLECTED = "SELECT id, cache_id, hash, refs, file_size FROM set_aside WHERE cache_id = $1 AND hash = $2 AND reason = 'collected'";
@@ -51,6 +63,22 @@ pub(crate) struct AsideRow {
     pub hash: String,
     pub refs: String,
     pub file_size: i64,
+}
+
+impl AsideRow {
+    /// Hash parts of what it refers to, itself left out.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        let hashes = self.refs.split(' ').filter_map(|reference| reference.get(..32));
+        hashes.filter(|hash| *hash != self.hash)
+    }
+}
+
+/// What came back into its cache.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Back {
+    pub paths: u64,
+    /// Those of them, and of what waited for them, that can be pulled now, by cache and hash part.
+    pub visible: Vec<(i64, String)>,
 }
 
 /// Why paths go.
@@ -105,46 +133,105 @@ macro_rules! release_nars {
 }
 pub(super) use release_nars;
 
-/// Puts a path back with the open transaction `$tx`. What waited for it is shown, and added to `$visible`.
+/// Puts paths back with the open transaction `$tx`, and what was collected of what they refer to. One whose file was found to be
+/// damaged meanwhile is out of sight for that reason from then on; one whose references are neither visible nor damaged waits for them.
+/// They are added to `$back`.
 macro_rules! put_back {
-    ($tx:ident, $row:expr, $visible:ident) => {{
-        let row: &crate::db::aside::AsideRow = $row;
-        let put = sqlx::query(crate::db::aside::PUT_BACK).bind(row.id).execute(&mut *$tx).await?.rows_affected();
-        sqlx::query(crate::db::aside::DELETE_ASIDE).bind(row.id).execute(&mut *$tx).await?;
-        if put > 0 {
+    ($tx:ident, $rows:expr, $back:ident) => {{
+        let mut waiting: Vec<crate::db::aside::AsideRow> = $rows;
+        let mut put_back: Vec<(i64, crate::db::aside::AsideRow)> = Vec::new();
+        while let Some(row) = waiting.pop() {
+            let spoiled = sqlx::query(crate::db::aside::SPOIL_ASIDE)
+                .bind(row.id)
+                .bind(crate::storage::DAMAGED_KEPT)
+                .execute(&mut *$tx)
+                .await?;
+            if spoiled.rows_affected() > 0 {
+                continue;
+            }
+            // Orders this with pushes and collections, which must hear of it.
+            let is_collected: Option<bool> =
+                sqlx::query_scalar(crate::db::aside::LOCK_CACHE).bind(row.cache_id).fetch_optional(&mut *$tx).await?;
+            let put: Option<i64> =
+                sqlx::query_scalar(crate::db::aside::PUT_BACK).bind(row.id).fetch_optional(&mut *$tx).await?;
+            sqlx::query(crate::db::aside::DELETE_ASIDE).bind(row.id).execute(&mut *$tx).await?;
+            let Some(path_id) = put else { continue };
             sqlx::query(crate::db::aside::ADD_TO_CACHE)
                 .bind(row.cache_id)
                 .bind(1_i64)
                 .bind(row.file_size)
                 .execute(&mut *$tx)
                 .await?;
-            let mut visible = vec![row.hash.clone()];
-            let arrived = visible.clone();
-            crate::db::push::release!($tx, row.cache_id, arrived, visible);
-            $visible.extend(visible.into_iter().map(|hash| (row.cache_id, hash)));
+            if is_collected == Some(true) {
+                for hash in std::iter::once(row.hash.as_str()).chain(row.references()) {
+                    sqlx::query(crate::db::aside::NEEDED_MEANWHILE)
+                        .bind(row.cache_id)
+                        .bind(hash)
+                        .execute(&mut *$tx)
+                        .await?;
+                }
+            }
+            for hash in row.references() {
+                let collected: Option<crate::db::aside::AsideRow> = sqlx::query_as(crate::db::aside::FIND_COLLECTED)
+                    .bind(row.cache_id)
+                    .bind(hash)
+                    .fetch_optional(&mut *$tx)
+                    .await?;
+                waiting.extend(collected);
+            }
+            put_back.push((path_id, row));
+        }
+        for (path_id, row) in &put_back {
+            for hash in row.references() {
+                sqlx::query(crate::db::aside::AWAIT_AGAIN)
+                    .bind(row.cache_id)
+                    .bind(hash)
+                    .bind(path_id)
+                    .execute(&mut *$tx)
+                    .await?;
+            }
+        }
+        $back.paths += put_back.len() as u64;
+        for (path_id, row) in put_back {
+            let shown: Option<String> =
+                sqlx::query_scalar(crate::db::aside::SHOW_BACK).bind(path_id).fetch_optional(&mut *$tx).await?;
+            if let Some(hash) = shown {
+                let mut visible = vec![hash];
+                let arrived = visible.clone();
+                crate::db::push::release!($tx, row.cache_id, arrived, visible);
+                $back.visible.extend(visible.into_iter().map(|hash| (row.cache_id, hash)));
+            }
         }
     }};
 }
 pub(super) use put_back;
 
-/// Puts back, with the open transaction `$tx`, what was collected of `$wanted` and of the references behind it.
+/// Puts back, with the open transaction `$tx`, what was collected of `$wanted`.
 macro_rules! put_back_collected {
-    ($tx:ident, $cache_id:expr, $wanted:expr, $visible:ident) => {{
-        let mut wanted: Vec<String> = $wanted;
-        while let Some(hash) = wanted.pop() {
-            let row: Option<crate::db::aside::AsideRow> = sqlx::query_as(crate::db::aside::FIND_COLLECTED)
-                .bind($cache_id)
-                .bind(&hash)
-                .fetch_optional(&mut *$tx)
-                .await?;
-            if let Some(row) = row {
-                crate::db::aside::put_back!($tx, &row, $visible);
-                wanted.extend(row.refs.split(' ').filter_map(|reference| reference.get(..32)).map(str::to_owned));
+    ($tx:ident, $cache_id:expr, $wanted:expr, $back:ident) => {{
+        let wanted: Vec<String> = $wanted;
+        let mut collected: Vec<crate::db::aside::AsideRow> = Vec::new();
+        for chunk in wanted.chunks(256) {
+            let sql = crate::db::aside::find_collected_sql(chunk.len());
+            let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind($cache_id);
+            for hash in chunk {
+                query = query.bind(hash);
             }
+            let found: Vec<crate::db::aside::AsideRow> = query.fetch_all(&mut *$tx).await?;
+            collected.extend(found);
         }
+        crate::db::aside::put_back!($tx, collected, $back);
     }};
 }
 pub(super) use put_back_collected;
+
+/// The statement that finds those of `count` paths that were collected; hash parts are bound from $2 on.
+pub(super) fn find_collected_sql(count: usize) -> String {
+    format!(
+        "SELECT id, cache_id, hash, refs, file_size FROM set_aside WHERE cache_id = $1 AND reason = 'collected' AND hash IN ({})",
+        placeholders(2, count)
+    )
+}
 
 /// Takes paths out of their caches with the open transaction `$tx`: visible ones are set aside, held ones are gone. `$departed` gets
 /// those that were there.
@@ -210,16 +297,14 @@ pub(super) fn set_aside_sql(count: usize) -> (String, String) {
 
 /// Puts back, with the open transaction `$tx`, all damaged paths of a NAR that is whole again.
 macro_rules! put_back_damaged {
-    ($tx:ident, $nar_id:expr, $visible:ident) => {
+    ($tx:ident, $nar_id:expr, $back:ident) => {
         loop {
             let rows: Vec<crate::db::aside::AsideRow> =
                 sqlx::query_as(crate::db::aside::LIST_DAMAGED_OF_NAR).bind($nar_id).fetch_all(&mut *$tx).await?;
             if rows.is_empty() {
                 break;
             }
-            for row in &rows {
-                crate::db::aside::put_back!($tx, row, $visible);
-            }
+            crate::db::aside::put_back!($tx, rows, $back);
         }
     };
 }
@@ -266,26 +351,27 @@ impl Db {
                     }
                     set_aside!(tx, &ids, why, departure, departed);
                 }
-                sqlx::query(SPOIL_ASIDE).bind(nar_id).bind(why).execute(&mut *tx).await?;
                 sqlx::query(DELETE_PUT_NARS).bind(file_hash).execute(&mut *tx).await?;
+                // Where only held paths had it, nothing has it now.
+                release_nars!(tx, [nar_id], departure.since);
                 bump!(tx);
             }
             departed
         }))
     }
 
-    /// Puts back every path of a NAR whose file is whole again. They, by cache and hash part.
-    pub async fn nar_set_whole(&self, file_hash: &[u8]) -> Result<Vec<(i64, String)>> {
+    /// Puts back every path of a NAR whose file is whole again.
+    pub async fn nar_set_whole(&self, file_hash: &[u8]) -> Result<Back> {
         Ok(transact!(self, |tx| {
-            let mut visible = Vec::new();
+            let mut back = Back::default();
             let nar_id: Option<i64> =
                 sqlx::query_scalar(FIND_DAMAGED_FILE).bind(file_hash).fetch_optional(&mut *tx).await?;
             if let Some(nar_id) = nar_id {
                 sqlx::query(SET_WHOLE).bind(nar_id).execute(&mut *tx).await?;
-                put_back_damaged!(tx, nar_id, visible);
+                put_back_damaged!(tx, nar_id, back);
                 bump!(tx);
             }
-            visible
+            back
         }))
     }
 
@@ -314,18 +400,13 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_as(LIST_DAMAGED).bind(cache_id).bind(most).fetch_all(pool).await?))
     }
 
-    /// Puts back some paths of a removal. They, by cache and hash part; none when all are back.
-    pub async fn removal_put_back_some(&self, removal_id: i64) -> Result<Vec<(i64, String)>> {
+    /// Puts back some paths of a removal. `None` when it has none left.
+    pub async fn removal_put_back_some(&self, removal_id: i64) -> Result<Option<Back>> {
         Ok(transact!(self, |tx| {
             let rows: Vec<AsideRow> = sqlx::query_as(LIST_REMOVED_PATHS).bind(removal_id).fetch_all(&mut *tx).await?;
-            let mut visible = Vec::new();
-            for row in &rows {
-                // A reference that was collected since must be there again too.
-                let references = row.refs.split(' ').filter_map(|reference| reference.get(..32)).map(str::to_owned);
-                put_back!(tx, row, visible);
-                put_back_collected!(tx, row.cache_id, references.collect(), visible);
-            }
-            visible
+            let (is_empty, mut back) = (rows.is_empty(), Back::default());
+            put_back!(tx, rows, back);
+            (!is_empty).then_some(back)
         }))
     }
 }

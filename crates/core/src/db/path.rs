@@ -15,12 +15,12 @@ statements! {
         WHERE p.cache_id = $1 AND p.hash = $2 AND p.is_visible";
     GET_LISTING = "SELECT l.listing FROM store_path p JOIN nar_listing l ON l.nar_id = p.nar_id \
         WHERE p.cache_id = $1 AND p.hash = $2 AND p.is_visible";
-    GET_NAR_FILE = "SELECT p.id AS path_id, n.file_size, n.compression FROM nar n JOIN store_path p ON p.nar_id = n.id \
+    GET_NAR_FILE = "SELECT n.file_size, n.compression FROM nar n JOIN store_path p ON p.nar_id = n.id \
         WHERE n.file_hash = $2 AND p.cache_id = $1 AND p.is_visible LIMIT 1";
-    GET_PUT_NAR_FILE = "SELECT CAST(NULL AS BIGINT) AS path_id, file_size, compression FROM put_nar \
+    GET_PUT_NAR_FILE = "SELECT file_size, compression FROM put_nar \
         WHERE cache_id = $1 AND file_hash = $2 AND compression IS NOT NULL";
-    GET_COLLECTED_NAR_FILE = "SELECT CAST(NULL AS BIGINT) AS path_id, n.file_size, n.compression FROM nar n \
-        JOIN set_aside s ON s.nar_id = n.id WHERE n.file_hash = $2 AND s.cache_id = $1 AND s.reason = 'collected' LIMIT 1";
+    GET_COLLECTED_NAR_FILE = "SELECT n.file_size, n.compression FROM nar n \
+        JOIN set_aside s ON s.nar_id = n.id WHERE n.file_hash = $2 AND n.damaged_at IS NULL AND s.cache_id = $1 AND s.reason = 'collected' LIMIT 1";
     LIST_NAMES_AFTER = "SELECT hash, name FROM store_path WHERE cache_id = $1 AND hash > $2 AND is_visible ORDER BY hash LIMIT 1000";
     GET_PATH_ROW = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 AND hash = $2";
@@ -73,11 +73,9 @@ pub(crate) struct NarinfoRow {
     pub compression: String,
 }
 
-/// A NAR file that is visible in a cache.
+/// A NAR file that can be read in a cache.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct NarFileRow {
-    /// `None` for a file that a client put and whose path shares an older one.
-    pub path_id: Option<i64>,
     pub file_size: i64,
     pub compression: String,
 }

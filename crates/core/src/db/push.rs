@@ -2,7 +2,7 @@
 
 use super::{
     aside::{
-        ADD_TO_CACHE, DELETE_ASIDE_OF_PATH, FIND_DAMAGED, MOVE_ASIDE_TO_NAR, NEEDED_MEANWHILE, SET_WHOLE,
+        ADD_TO_CACHE, Back, DELETE_ASIDE_OF_PATH, FIND_DAMAGED, MOVE_ASIDE_TO_NAR, NEEDED_MEANWHILE, SET_WHOLE,
         put_back_collected, put_back_damaged, release_nars,
     },
     dead::GET_DEAD_FILE,
@@ -155,9 +155,8 @@ pub(crate) struct Commit<'a> {
 /// What a commit did, and to whom it is news.
 pub(crate) struct Committed {
     pub outcome: Outcome,
-    /// Paths that became visible, by cache and hash part: those that waited, and those that were out of their caches and whose bytes
-    /// or referrers came back.
-    pub visible: Vec<(i64, String)>,
+    /// What came back with it, and all paths that became visible: the path itself, and those that waited.
+    pub back: Back,
 }
 
 pub(crate) enum Outcome {
@@ -202,7 +201,7 @@ pub(super) use release;
 /// Shows again, with the open transaction `$tx`, what was out of its cache because the file of this NAR was damaged: the bytes are
 /// here again, in this file.
 macro_rules! heal {
-    ($tx:ident, $commit:ident, $file:ident, $visible:ident) => {
+    ($tx:ident, $commit:ident, $file:ident, $back:ident) => {
         let damaged: Vec<i64> = sqlx::query_scalar(FIND_DAMAGED).bind($commit.nar_hash).fetch_all(&mut *$tx).await?;
         if !damaged.is_empty() {
             let whole: Option<NarRow> = sqlx::query_as(FIND_NAR_BY_FILE)
@@ -223,7 +222,7 @@ macro_rules! heal {
                     .execute(&mut *$tx)
                     .await?;
             }
-            put_back_damaged!($tx, whole.id, $visible);
+            put_back_damaged!($tx, whole.id, $back);
             release_nars!($tx, damaged.into_iter().filter(|id| *id != whole.id), $commit.now);
             // Other servers remember that the paths are absent.
             bump!($tx);
@@ -459,7 +458,7 @@ impl Db {
             // The row lock orders the pushes to one cache, so that a path and its reference cannot miss each other.
             let is_collected: bool =
                 sqlx::query_scalar(LOCK_CACHE).bind(commit.cache_id).bind(commit.now).fetch_one(&mut *tx).await?;
-            let mut visible: Vec<(i64, String)> = Vec::new();
+            let mut back = Back::default();
             if let Some(file) = &commit.file {
                 let dead: Option<Option<i64>> =
                     sqlx::query_scalar(GET_DEAD_FILE).bind("nar").bind(file.hash).fetch_optional(&mut *tx).await?;
@@ -468,7 +467,7 @@ impl Db {
                         "the file is being removed at this moment; push it again".to_owned(),
                     ));
                 }
-                heal!(tx, commit, file, visible);
+                heal!(tx, commit, file, back);
             }
 
             let existing: Option<ExistingPath> =
@@ -479,6 +478,12 @@ impl Db {
                 }
                 Outcome::Existing
             } else {
+                if commit.awaits.is_empty() {
+                    // Where references may be missing, those are not that were here when its pusher asked.
+                    let references = commit.refs.split(' ').filter_map(|name| name.get(..32));
+                    let references = references.filter(|hash| *hash != commit.hash).map(str::to_owned);
+                    put_back_collected!(tx, commit.cache_id, references.collect(), back);
+                }
                 let mut missing: BTreeMap<String, String> =
                     commit.awaits.iter().map(|path| (path.to_string(), path.hash().to_string())).collect();
                 for again in [false, true] {
@@ -500,9 +505,9 @@ impl Db {
                         break;
                     }
                     // Their pusher may have been told that they are here, before they were collected.
-                    let before = visible.len();
-                    put_back_collected!(tx, commit.cache_id, missing.values().cloned().collect(), visible);
-                    if visible.len() == before {
+                    let before = back.visible.len();
+                    put_back_collected!(tx, commit.cache_id, missing.values().cloned().collect(), back);
+                    if back.visible.len() == before {
                         break;
                     }
                 }
@@ -510,7 +515,7 @@ impl Db {
                     // What was put back stays where it was: nothing of this transaction is kept.
                     return Ok(Committed {
                         outcome: Outcome::Missing(missing.into_keys().collect()),
-                        visible: Vec::new(),
+                        back: Back::default(),
                     });
                 }
 
@@ -546,7 +551,7 @@ impl Db {
                     .bind(missing.is_empty())
                     .fetch_one(&mut *tx)
                     .await?;
-                release_nars!(tx, before, commit.now);
+                release_nars!(tx, before.as_slice(), commit.now);
                 for hash in missing.values() {
                     sqlx::query(INSERT_AWAITED)
                         .bind(commit.cache_id)
@@ -562,7 +567,7 @@ impl Db {
                 }
                 let arrived = shown.clone();
                 release!(tx, commit.cache_id, arrived, shown);
-                visible.extend(shown.into_iter().map(|hash| (commit.cache_id, hash)));
+                back.visible.extend(shown.into_iter().map(|hash| (commit.cache_id, hash)));
                 sqlx::query(ADD_TO_CACHE)
                     .bind(commit.cache_id)
                     .bind(1_i64)
@@ -580,7 +585,7 @@ impl Db {
                     sqlx::query(NEEDED_MEANWHILE).bind(commit.cache_id).bind(hash).execute(&mut *tx).await?;
                 }
             }
-            Committed { outcome, visible }
+            Committed { outcome, back }
         }))
     }
 }

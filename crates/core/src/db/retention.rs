@@ -2,24 +2,33 @@
 
 use super::{
     aside::{
-        DELETE_PUT_NAR, Departed, LOCK_CACHE, TAKE_NEEDED_MEANWHILE, purge, put_back_collected, release_nars, set_aside,
+        Back, DELETE_PUT_NAR, Departed, LOCK_CACHE, TAKE_NEEDED_MEANWHILE, purge, put_back_collected, release_nars,
+        set_aside,
     },
     *,
 };
 use iglu_api::retention::{PushLimits, Retention};
 use sqlx::{AssertSqlSafe, FromRow};
-use std::{collections::HashSet, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
 statements! {
     SET_RULES = "UPDATE cache SET keep_pushed_days = $2, keep_used_days = $3, keep_bytes = $4, keep_revisions = $5 WHERE id = $1";
     SET_LIMITS = "UPDATE cache SET most_bytes = $2, most_upload_bytes = $3 WHERE id = $1";
     LIST_GRAPH = "SELECT id, hash, nar_id, file_size, refs, pushed_at, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 AND (pushed_at, id) > ($2, $3) ORDER BY pushed_at, id LIMIT 4000";
+    LIST_GRAPH_DAMAGED = "SELECT CAST(0 AS BIGINT) AS id, hash, CAST(0 AS BIGINT) AS nar_id, CAST(0 AS BIGINT) AS file_size, refs, \
+        pushed_at, last_pulled_at, FALSE AS is_visible FROM set_aside WHERE cache_id = $1 AND reason = 'damaged' AND hash > $2 \
+        ORDER BY hash LIMIT 4000";
     INSERT_REMOVAL = "INSERT INTO removal (cache_id, kind, state, rules, asked_at, asked_by, touched_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $5) RETURNING id";
     CLAIM_REMOVAL = "UPDATE removal SET state = 'running', touched_at = $2 WHERE id = $1 AND (state = 'asked' \
         OR (state = 'running' AND (touched_at < $3 OR touched_at > $4)))";
     PLAN_REMOVAL = "UPDATE removal SET planned_paths = $2, planned_bytes = $3, touched_at = $4 WHERE id = $1";
+    AWAIT_DEPARTED = "INSERT INTO awaited_reference (cache_id, hash, path_id) SELECT cache_id, CAST($2 AS TEXT), id FROM store_path \
+        WHERE id = $1 AND NOT is_visible ON CONFLICT (cache_id, hash, path_id) DO NOTHING";
     ADVANCE_REMOVAL = "UPDATE removal SET paths = paths + $2, bytes = bytes + $3, touched_at = $4 WHERE id = $1";
     END_REMOVAL = "UPDATE removal SET state = $2, note = $3, ended_at = $4, touched_at = $4 WHERE id = $1";
     UNDO_REMOVAL = "UPDATE removal SET state = 'undone', touched_at = $2 WHERE id = $1 AND state = 'done'";
@@ -45,6 +54,7 @@ statements! {
 /// A path with what its age and its place among others are made from.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct GraphRow {
+    /// 0 for one that is out of its cache because it is damaged.
     pub id: i64,
     pub hash: String,
     pub nar_id: i64,
@@ -90,6 +100,8 @@ pub(crate) struct SetAside<'a> {
     pub reason: &'a str,
     pub now: i64,
     pub until: i64,
+    /// Held paths by what they refer to: they wait for that, too, when it goes.
+    pub held: &'a HashMap<String, Vec<i64>>,
 }
 
 fn signed(number: Option<u64>) -> Option<i64> {
@@ -135,6 +147,11 @@ impl Db {
             .bind(last.1)
             .fetch_all(pool)
             .await?))
+    }
+
+    /// Some damaged paths of a cache behind the one with this hash part.
+    pub async fn graph_damaged_page(&self, cache_id: i64, last: &str) -> Result<Vec<GraphRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_GRAPH_DAMAGED).bind(cache_id).bind(last).fetch_all(pool).await?))
     }
 
     /// Everything that is pinned and not over, by name, the newest revision first.
@@ -320,7 +337,11 @@ impl Db {
                 let ids: Vec<i64> = chosen.iter().filter(|(_, of)| *of == why).map(|(id, _)| *id).collect();
                 set_aside!(tx, &ids, why, &departure, departed);
             }
-            release_nars!(tx, departed.iter().filter(|path| !path.is_visible).map(|path| path.nar_id), how.now);
+            for path in departed.iter().filter(|path| path.is_visible) {
+                for held in how.held.get(&path.hash).into_iter().flatten() {
+                    sqlx::query(AWAIT_DEPARTED).bind(held).bind(&path.hash).execute(&mut *tx).await?;
+                }
+            }
             if how.reason == "deleted" {
                 // Nobody reads by its name what people took out.
                 for path in &departed {
@@ -329,6 +350,7 @@ impl Db {
                 // Nor by a narinfo that a server remembers, should this process end before the removal does.
                 bump!(tx);
             }
+            release_nars!(tx, departed.iter().filter(|path| !path.is_visible).map(|path| path.nar_id), how.now);
             let bytes: i64 = departed.iter().map(|path| path.file_size).sum();
             sqlx::query(ADVANCE_REMOVAL)
                 .bind(how.removal_id)
@@ -341,13 +363,13 @@ impl Db {
         }))
     }
 
-    /// Puts back what was collected of these hash parts and of what they refer to. What became visible.
-    pub async fn collected_put_back(&self, cache_id: i64, hashes: Vec<String>) -> Result<Vec<(i64, String)>> {
+    /// Puts back what was collected of these hash parts and of what they refer to.
+    pub async fn collected_put_back(&self, cache_id: i64, hashes: Vec<String>) -> Result<Back> {
         Ok(transact!(self, |tx| {
             sqlx::query(LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
-            let mut visible = Vec::new();
-            put_back_collected!(tx, cache_id, hashes, visible);
-            visible
+            let mut back = Back::default();
+            put_back_collected!(tx, cache_id, hashes, back);
+            back
         }))
     }
 

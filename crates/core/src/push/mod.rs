@@ -231,15 +231,23 @@ impl Pushes<'_> {
         let committed = core.db.path_commit(&commit).await?;
         crate::failpoint::reach("commit.after");
         // Out of their caches until now, of this one or of others.
-        core.forget(&committed.visible);
-        let own = committed.visible.into_iter().filter(|(cache_id, _)| *cache_id == cache.id).map(|(_, hash)| hash);
+        core.forget(&committed.back.visible);
+        let is_counted = committed.back.paths > 0;
+        if is_counted {
+            // The numbers of this cache, and of others.
+            core.directory.reload(&core.db, &core.master).await?;
+        }
+        let own =
+            committed.back.visible.into_iter().filter(|(cache_id, _)| *cache_id == cache.id).map(|(_, hash)| hash);
         let visible: Vec<String> = own.collect();
         match committed.outcome {
             Outcome::New { file_size } => {
                 self.announce(cache, &visible).await;
                 cache.state.counters.pushed_paths.add(1);
-                cache.state.path_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                cache.state.stored_bytes.fetch_add(file_size, std::sync::atomic::Ordering::Relaxed);
+                if !is_counted {
+                    cache.state.path_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    cache.state.stored_bytes.fetch_add(file_size, std::sync::atomic::Ordering::Relaxed);
+                }
                 Ok(Published::New { visible: visible.contains(&hash) })
             }
             // Forgotten whether or not this push changed it: an earlier one may have ended between commit and here.

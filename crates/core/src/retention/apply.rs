@@ -181,12 +181,13 @@ async fn take_out(
     until: i64,
 ) -> Result<u64> {
     let Plan { mut graph, going, .. } = plan;
+    let held = graph.held_by_reference();
     let mut batch = 64;
     let mut position = 0;
     let mut kept = 0;
     while position < going.len() {
         let some = &going[position..going.len().min(position + batch)];
-        let how = SetAside { cache_id: cache.id, removal_id, reason, now: core.now().0, until };
+        let how = SetAside { cache_id: cache.id, removal_id, reason, now: core.now().0, until, held: &held };
         let mut choose = |needed: Vec<String>| {
             for hash in needed {
                 if let Some(index) = graph.find(&hash) {

@@ -12,7 +12,7 @@ pub(super) type Index = u32;
 /// The digits of a hash part.
 type Digits = [u8; 32];
 
-/// One path. One that is only referred to has no `id`.
+/// One path. One that is only referred to has no `id`, nor has one that is damaged, whose references count all the same.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
     /// The row; 0 where the cache has no such path.
@@ -95,6 +95,17 @@ impl Graph {
     pub fn references(&self, index: Index) -> &[Index] {
         let (first, end) = self.places[index as usize];
         &self.references[first as usize..end as usize]
+    }
+
+    /// The rows of paths that wait for references, by the hash parts of all that they refer to.
+    pub fn held_by_reference(&self) -> HashMap<String, Vec<i64>> {
+        let mut held: HashMap<String, Vec<i64>> = HashMap::new();
+        for (index, node) in (0..).zip(&self.nodes).filter(|(_, node)| node.id != 0 && !node.is_visible) {
+            for reference in self.references(index) {
+                held.entry(self.hash(*reference).to_owned()).or_default().push(node.id);
+            }
+        }
+        held
     }
 
     /// Marks a path and everything behind it as to stay. What is marked already is not gone into again.

@@ -61,8 +61,18 @@ impl Core {
         let mut last = (i64::MIN, 0);
         loop {
             let rows = self.db.graph_page(cache_id, last).await?;
-            let Some(row) = rows.last() else { return Ok(graph) };
+            let Some(row) = rows.last() else { break };
             last = (row.pushed_at, row.id);
+            for row in &rows {
+                graph.add(row);
+            }
+        }
+        // What is damaged comes back when somebody pushes it, and then needs what it refers to.
+        let mut last = String::new();
+        loop {
+            let rows = self.db.graph_damaged_page(cache_id, &last).await?;
+            let Some(row) = rows.last() else { return Ok(graph) };
+            last.clone_from(&row.hash);
             for row in &rows {
                 graph.add(row);
             }
@@ -220,12 +230,8 @@ impl Retentions<'_> {
                 message: format!("removal {id} of cache \"{}\" cannot be undone any more", cache.name),
             });
         }
-        loop {
-            let visible = core.db.removal_put_back_some(id).await?;
-            if visible.is_empty() {
-                break;
-            }
-            core.forget(&visible);
+        while let Some(back) = core.db.removal_put_back_some(id).await? {
+            core.forget(&back.visible);
         }
         // Other servers remember that the paths are absent.
         core.db.generation_raise().await?;

@@ -59,7 +59,7 @@ impl Target {
     }
 
     async fn open(&self, clock: &Clock) -> Core {
-        open(self.folder.path(), self.postgres.as_ref(), clock).await
+        open(self.folder.path(), location(self.folder.path(), self.postgres.as_ref()), clock).await
     }
 
     /// Whether Iglu never was here.

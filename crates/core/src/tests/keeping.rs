@@ -22,31 +22,31 @@ on_both! {
     counted_numbers_are_corrected
 }
 
-const OPERATOR: Caller = Caller::Operator;
+pub(super) const OPERATOR: Caller = Caller::Operator;
 
-async fn shows(core: &Core, name: &str) -> bool {
+pub(super) async fn shows(core: &Core, name: &str) -> bool {
     narinfo(core, "main", &path_named(name)).await.is_some()
 }
 
-async fn push_all(core: &Core, things: &[(&str, &[&str])]) {
+pub(super) async fn push_all(core: &Core, things: &[(&str, &[&str])]) {
     for (name, references) in things {
         push(core, &OPERATOR, "main", &thing(name, references)).await.unwrap();
     }
 }
 
-async fn pin(core: &Core, name: &str, path: &str, keep: Keep) -> Result<()> {
+pub(super) async fn pin(core: &Core, name: &str, path: &str, keep: Keep) -> Result<()> {
     let store_path = path_named(path).to_absolute();
     let create = PinCreate { name: name.to_owned(), store_path, artifacts: Vec::new(), keep };
     core.pin().create(&OPERATOR, "main", &create).await
 }
 
-async fn collect(core: &Core) {
+pub(super) async fn collect(core: &Core) {
     core.retention().ask(&OPERATOR, "main", true).await.unwrap();
     Reconciler::Collect.tick(core).await.unwrap();
 }
 
 /// Where the NAR file of a thing is.
-fn file_of(home: &Home, thing: &Thing) -> PathBuf {
+pub(super) fn file_of(home: &Home, thing: &Thing) -> PathBuf {
     let name = thing.claim.file_hash.unwrap().to_nix32();
     home.folder.path().join("storage/nar").join(&name[..2]).join(name)
 }

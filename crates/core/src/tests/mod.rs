@@ -3,6 +3,8 @@
 mod backup;
 mod keeping;
 mod large;
+mod model;
+mod returning;
 mod rights;
 mod story;
 mod transfer;
@@ -65,13 +67,13 @@ impl Home {
     async fn new(postgres: Option<Postgres>) -> Home {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::default();
-        let core = open(folder.path(), postgres.as_ref(), &clock).await;
+        let core = open(folder.path(), location(folder.path(), postgres.as_ref()), &clock).await;
         Home { core, clock, folder, postgres }
     }
 
     /// The same data opened by another process.
     async fn beside(&self) -> Core {
-        open(self.folder.path(), self.postgres.as_ref(), &self.clock).await
+        open(self.folder.path(), location(self.folder.path(), self.postgres.as_ref()), &self.clock).await
     }
 
     async fn cache(&self, name: &str, visibility: Visibility) {
@@ -104,12 +106,16 @@ fn files_below(folder: &Path) -> usize {
     entries.map(|path| if path.is_dir() { files_below(&path) } else { 1 }).sum()
 }
 
-async fn open(folder: &Path, postgres: Option<&Postgres>, clock: &Clock) -> Core {
+fn location(folder: &Path, postgres: Option<&Postgres>) -> Location {
+    match postgres {
+        Some(postgres) => Location::Postgres(postgres.url()),
+        None => Location::Sqlite(folder.join("iglu.db")),
+    }
+}
+
+async fn open(folder: &Path, database: Location, clock: &Clock) -> Core {
     let config = CoreConfig {
-        database: match postgres {
-            Some(postgres) => Location::Postgres(postgres.url()),
-            None => Location::Sqlite(folder.join("iglu.db")),
-        },
+        database,
         storage: StorageSettings::Folder(folder.join("storage")),
         master: MasterKey::from_bytes(&[1; 32]),
         public_url: None,
