@@ -26,6 +26,11 @@
 //!
 //! While the storage is away nothing is written, removed or forgotten, and what is known is served.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "a name's number is its identity in the model, not only a place in a list"
+)]
+
 mod check;
 mod meanwhile;
 mod op;
