@@ -78,13 +78,22 @@ async fn requests_that_break_now_and_then() {
             ],
         ),
     ];
-    let mut all = 0;
+    let (mut all, mut tried) = (0, 0);
     for (seed, (name, rules)) in (0..).zip(rules) {
         let ids: Vec<_> = rules.into_iter().map(|rule| proxy.add(rule)).collect();
         // More than a part of a multipart upload to the bucket, once.
         let size = if name == "everything" { 9 << 20 } else { SIZE };
-        let (done, items) = pushes(&mut world, name, seed, &lib, size).await;
-        all += done;
+        let mut items = Vec::new();
+        // Which requests break is left to chance.
+        for again in 0..10 {
+            let (done, some) = pushes(&mut world, name, 10 * seed + again, &lib, size).await;
+            all += done;
+            tried += some.len();
+            items.extend(some);
+            if ids.iter().any(|id| proxy.count(*id).fired > 0) {
+                break;
+            }
+        }
         // While requests break, what is read is right or breaks off.
         for item in &items {
             if let Ok(Some(narinfo)) = world.putter().narinfo(item.hash()).await
@@ -97,13 +106,13 @@ async fn requests_that_break_now_and_then() {
         assert!(ids.iter().any(|id| proxy.count(*id).fired > 0), "{name}: nothing broke");
         proxy.clear();
         world.is_whole(name).await;
-        for (item, by) in items.iter().zip(By::ALL.into_iter().rev()) {
+        for (item, by) in items.iter().zip(By::ALL.into_iter().rev().cycle()) {
             world.push(by, item).await;
         }
         assert_eq!(world.storage()["damaged_paths"], 0, "{name}: trouble was taken for damage");
     }
     // The store is asked again for half a minute.
-    assert!(all >= 20, "only {all} of 24 pushes completed");
+    assert!(all >= tried - 4, "only {all} of {tried} pushes completed");
     world.again().await;
     world.is_whole("in the end").await;
 }

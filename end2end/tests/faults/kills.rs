@@ -16,7 +16,7 @@ async fn survives_at_each(by: By, places: &[&str]) {
         world.tried(&app);
         let (pusher, pushed) = (world.pusher(), app.clone());
         world.killed_at(place, async move { pusher.push(by, &pushed).await }).await;
-        world.server.restart().await.unwrap();
+        world.again().await;
         world.is_whole(place).await;
         // What one client left another may finish.
         let other = By::ALL[seed as usize % 3];
@@ -78,7 +78,7 @@ async fn a_build_log_survives_at_each_place() {
         let name = format!("log/{}", item.object.path.trim_start_matches("/nix/store/"));
         let (putter, file, body) = (world.putter(), name.clone(), log.clone().into_bytes());
         world.killed_at(place, async move { putter.put(&file, "text/plain", body).await }).await;
-        world.server.restart().await.unwrap();
+        world.again().await;
         world.is_whole(place).await;
         let found = world.putter().get(&name).await.unwrap();
         assert!(found.status == 404 || found.text() == log, "{place}: {}", found.status);
@@ -101,7 +101,7 @@ async fn a_held_path_survives() {
         let (pusher, pushed) = (world.pusher(), lib.clone());
         world.tried(&lib);
         world.killed_at(place, async move { pusher.push(By::Attic, &pushed).await }).await;
-        world.server.restart().await.unwrap();
+        world.again().await;
         world.is_whole(place).await;
         assert_eq!(world.shows(&app).await, world.shows(&lib).await, "{place}");
         world.push(By::Put, &lib).await;

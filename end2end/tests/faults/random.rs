@@ -218,7 +218,9 @@ impl Run {
             6 => 180,
             _ => 0,
         };
-        self.world.later(later).await;
+        // Pushes do not wait for the sweep.
+        self.world.set_ahead(self.world.ahead() + later);
+        self.world.server.restart().await.unwrap();
     }
 
     /// Every promise, while the server collects and removes what it finds to be old.
@@ -298,6 +300,7 @@ impl Run {
 
     /// What was interrupted completes.
     async fn finish(&mut self) {
+        self.world.has_done("sweep").await;
         for (item, by) in std::mem::take(&mut self.interrupted).iter().zip(By::ALL.into_iter().cycle()) {
             let pusher = self.world.pusher();
             match pusher.push(by, item).await {

@@ -73,7 +73,7 @@ async fn a_collection_survives_at_each_place() {
         world.released(&old.iter().collect::<Vec<_>>());
         // The rules are looked at when the server starts.
         world.killed_by_itself_at(place).await;
-        world.server.restart().await.unwrap();
+        world.again().await;
         world.is_whole(place).await;
         // Pushes go on while nobody works on what was left.
         let late = Item::new("late", seed, SIZE, &[&young]).await;
@@ -120,7 +120,7 @@ async fn forgetting_and_removing_survive_at_each_place() {
         }
         world.killed_by_itself_at(place).await;
         // Whoever pushes it at this moment gets it, sooner or later.
-        world.server.restart().await.unwrap();
+        world.again().await;
         world.is_whole(place).await;
         for item in &gone[..2] {
             world.push(By::ALL[seed as usize % 3], item).await;
@@ -233,7 +233,7 @@ async fn setting_damage_aside_and_healing_survive_at_each_place() {
             if place.starts_with("commit.") {
                 let (pusher, pushed) = (world.pusher(), lib.clone());
                 world.killed_at(place, async move { pusher.push(By::Attic, &pushed).await }).await;
-                world.server.restart().await.unwrap();
+                world.again().await;
             }
             world.pusher().push(By::Put, &lib).await.unwrap();
             assert!(world.shows(&lib).await, "{place}");
@@ -279,7 +279,7 @@ async fn a_move_of_the_storage_survives_at_each_place() {
     // The old place is gone, and nobody misses it.
     fs::remove_dir_all(world.server.data().join("storage")).unwrap();
     world.server.set_settings(&["--storage", &to]);
-    world.server.restart().await.unwrap();
+    world.again().await;
     world.is_whole("moved").await;
     assert_eq!(world.putter().get(&log_name).await.unwrap().text(), log);
     push_all(&mut world, &chain("after", 1, 3).await).await;
