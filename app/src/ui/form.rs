@@ -68,7 +68,8 @@ fn focus_first_wrong(fallback: NodeRef<leptos::html::Div>) {
     let wrong = document().query_selector("form [aria-invalid='true']").ok().flatten();
     if let Some(wrong) = wrong.and_then(|element| element.dyn_into::<leptos::web_sys::HtmlElement>().ok()) {
         _ = wrong.focus();
-    } else if let Some(fallback) = fallback.get_untracked() {
+    } else if let Some(fallback) = fallback.try_get_untracked().flatten() {
+        // Gone when the form was made anew before this frame was painted.
         _ = fallback.focus();
     }
 }

@@ -30,6 +30,8 @@ async function check(page: Page, where: string): Promise<void> {
   await alive(page);
   await page.addScriptTag({ path: axe });
   const found = await page.evaluate(async () => {
+    // What is still fading in has less contrast than it will have.
+    await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
     const { axe } = window as unknown as {
       axe: { run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> };
     };
