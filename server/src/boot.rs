@@ -89,13 +89,16 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     let listener = bind("listening", serve.listen.unwrap_or(DEFAULT_LISTEN)).await?;
     let ops_listener = bind("listening for metrics", serve.ops_listen.unwrap_or(DEFAULT_OPS_LISTEN)).await?;
     let address = listener.local_addr()?;
-    let _alone = alone(&store)?;
+    let alone = alone(&store)?;
     let mut limits = Limits::default();
     if let Some(rate) = serve.scrub_rate {
         limits.scrub_bytes_per_second = (rate > 0).then(|| u64::from(rate) << 20);
     }
     limits.open_uploads = serve.open_uploads.unwrap_or(limits.open_uploads);
     let core = open_core(&store, limits, Some(address)).await?;
+    if alone.is_some() {
+        core.take_over().await?;
+    }
 
     let (stop, stopping) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));

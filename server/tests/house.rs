@@ -84,10 +84,7 @@ fn only_in(folders: &[&str], needle: &str, may: impl Fn(&Path) -> bool) {
 #[test]
 fn sql_stands_in_the_database_room_only() {
     only_in(&["crates/core/src", "app/src", "server/src", "crates/api/src"], "sqlx::", |path| {
-        // The model test empties a database of PostgreSQL between two sequences.
-        path.components().any(|part| part.as_os_str() == "db")
-            || path.ends_with("core/src/error.rs")
-            || path.ends_with("tests/model/mod.rs")
+        path.components().any(|part| part.as_os_str() == "db") || path.ends_with("core/src/error.rs")
     });
     only_in(&["crates/import/src"], "SELECT ", |path| path.ends_with("rows.rs"));
 }

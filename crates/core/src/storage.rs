@@ -27,6 +27,11 @@ const DEAD_AGE: i64 = Timestamp::HOUR;
 const SURE: Duration = Duration::from_secs(600);
 /// How long a push waits for a file that is being removed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A server that takes files to remove them lets go of them after so long; the clocks of servers may differ by less than the
+/// difference to [`LEASE`].
+const HASTE: Duration = Duration::from_secs(30);
+/// What a server took and did not remove within this time, in milliseconds, another may take.
+const LEASE: i64 = 5 * 60 * 1000;
 /// Files that failed to be read, remembered until they are looked at; a scrub finds the others.
 const MOST_SUSPECTS: usize = 10_000;
 /// How long the record of a damaged path is kept for somebody to push it again, in milliseconds.
@@ -223,11 +228,17 @@ impl Core {
     pub(crate) async fn files_remove(&self) -> Result<(u64, u64)> {
         self.storage_require().await?;
         let (mut files, mut bytes) = (0, 0);
-        while let Some(taken) = self.db.dead_files_take(self.now().plus(-DEAD_AGE).0, self.now().0).await? {
+        while let Some(taken) = self.db.dead_files_take(self.now().plus(-DEAD_AGE).0, LEASE, self.now().0).await? {
+            let end = tokio::time::Instant::now() + HASTE;
             failpoint::reach("remove.taken");
             for file in &taken {
                 let (kind, file_hash) = dead(file)?;
-                self.blob.remove(kind, &file_hash).await?;
+                // Long before another server may take the file and a push may bring it back, this one lets go of it.
+                let removal = tokio::time::timeout_at(end, self.blob.remove(kind, &file_hash));
+                removal.await.map_err(|_| Error::Unavailable {
+                    what: "storage",
+                    source: "it removes files too slowly; what is left is removed later".into(),
+                })??;
                 failpoint::reach("remove.one");
                 files += 1;
                 bytes += file.file_size.unsigned_abs();
@@ -236,6 +247,11 @@ impl Core {
             self.db.dead_files_forget(&taken).await?;
         }
         Ok((files, bytes))
+    }
+
+    /// Frees what a server before this one held when it died. For the only server of a database.
+    pub async fn take_over(&self) -> Result<()> {
+        self.db.dead_files_release().await
     }
 
     /// Finds files of the store that nothing names and that are older than `before`. How many, and their bytes.

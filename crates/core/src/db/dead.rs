@@ -10,9 +10,10 @@ statements! {
         ON CONFLICT (kind, file_hash) DO NOTHING";
     GET_DEAD_FILE = "SELECT taken_at FROM dead_file WHERE kind = $1 AND file_hash = $2";
     REVIVE_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2 AND taken_at IS NULL";
-    LIST_DEAD_FILES = "SELECT kind, file_hash, file_size FROM dead_file WHERE since < $1 OR taken_at IS NOT NULL \
-        ORDER BY since LIMIT 64";
+    LIST_DEAD_FILES = "SELECT kind, file_hash, file_size FROM dead_file WHERE (taken_at IS NULL AND since < $1) \
+        OR taken_at < $2 OR taken_at > $3 ORDER BY since LIMIT 64";
     TAKE_DEAD_FILE = "UPDATE dead_file SET taken_at = $3 WHERE kind = $1 AND file_hash = $2";
+    RELEASE_DEAD_FILES = "UPDATE dead_file SET taken_at = NULL WHERE taken_at IS NOT NULL";
     DELETE_DEAD_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2";
     COUNT_DEAD_FILES = "SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM dead_file";
     IS_NAR_FILE_NEEDED = "SELECT (SELECT COUNT(*) FROM nar WHERE file_hash = $1) + (SELECT COUNT(*) FROM put_nar WHERE file_hash = $1)";
@@ -62,11 +63,18 @@ impl Db {
         Ok(())
     }
 
-    /// Takes some files that are dead since `before`, or were taken by a server that is gone, and that nothing came to name; nobody else can publish them until they are
-    /// forgotten. `None` when there is nothing left to do; an empty list when there is more.
-    pub async fn dead_files_take(&self, before: i64, now: i64) -> Result<Option<Vec<DeadFile>>> {
+    /// Takes some files that are dead since `before` and that nothing came to name; nobody else can publish them until they are
+    /// forgotten. What another server took and did not forget within `lease` (ms) is taken too. `None` when there is nothing left
+    /// to do; an empty list when there is more.
+    pub async fn dead_files_take(&self, before: i64, lease: i64, now: i64) -> Result<Option<Vec<DeadFile>>> {
         Ok(transact!(self, |tx| {
-            let dead: Vec<DeadFile> = sqlx::query_as(LIST_DEAD_FILES).bind(before).fetch_all(&mut *tx).await?;
+            let dead: Vec<DeadFile> = sqlx::query_as(LIST_DEAD_FILES)
+                .bind(before)
+                .bind(now - lease)
+                // A clock that went back.
+                .bind(now + lease)
+                .fetch_all(&mut *tx)
+                .await?;
             let is_empty = dead.is_empty();
             let mut taken = Vec::new();
             for file in dead {
@@ -86,6 +94,14 @@ impl Db {
             }
             (!is_empty).then_some(taken)
         }))
+    }
+
+    /// Lets go of the files that a server had taken which is known to be gone.
+    pub async fn dead_files_release(&self) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(RELEASE_DEAD_FILES).execute(&mut *tx).await?;
+        });
+        Ok(())
     }
 
     /// Forgets files that were removed.

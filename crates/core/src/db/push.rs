@@ -46,6 +46,8 @@ statements! {
         AS absent FROM store_path p WHERE p.cache_id = $1 AND NOT p.is_visible AND p.hash > $2 ORDER BY p.hash LIMIT 500";
     SHOW_PATH = "UPDATE store_path SET is_visible = $2 WHERE id = $1 RETURNING hash";
     SET_SIGNATURES = "UPDATE store_path SET signatures = $2 WHERE id = $1";
+    SET_PUSHED = "UPDATE store_path SET pushed_at = CASE WHEN pushed_at < $3 THEN $3 ELSE pushed_at END \
+        WHERE cache_id = $1 AND hash = $2";
     PUT_PUT_NAR = "INSERT INTO put_nar (cache_id, file_hash, file_size, touched_at, announced) VALUES ($1, $2, $3, $4, $5) \
         ON CONFLICT (cache_id, file_hash) DO UPDATE SET touched_at = excluded.touched_at, \
         announced = COALESCE(excluded.announced, put_nar.announced)";
@@ -452,6 +454,23 @@ impl Db {
         Ok(found.is_some())
     }
 
+    /// Ends an upload of a path that is here, visible or held, and that was pushed again with it. False where it is not.
+    pub async fn path_renew(&self, cache_id: i64, hash: &str, upload_id: i64, now: i64) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            let is_collected: bool =
+                sqlx::query_scalar(LOCK_CACHE).bind(cache_id).bind(now).fetch_one(&mut *tx).await?;
+            let renewed = sqlx::query(SET_PUSHED).bind(cache_id).bind(hash).bind(now).execute(&mut *tx).await?;
+            let is_here = renewed.rows_affected() > 0;
+            if is_here {
+                sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(now).execute(&mut *tx).await?;
+                if is_collected {
+                    sqlx::query(NEEDED_MEANWHILE).bind(cache_id).bind(hash).execute(&mut *tx).await?;
+                }
+            }
+            is_here
+        }))
+    }
+
     /// Publishes a path: NAR, path, references and released referrers in one transaction.
     pub async fn path_commit(&self, commit: &Commit<'_>) -> Result<Committed> {
         Ok(transact!(self, |tx| {
@@ -476,6 +495,13 @@ impl Db {
                 if let Some(merged) = existing.merged(&commit.covered(), commit.signatures) {
                     sqlx::query(SET_SIGNATURES).bind(existing.id).bind(merged).execute(&mut *tx).await?;
                 }
+                // Whoever pushes a path counts on it from now on, also where it was here.
+                sqlx::query(SET_PUSHED)
+                    .bind(commit.cache_id)
+                    .bind(commit.hash)
+                    .bind(commit.now)
+                    .execute(&mut *tx)
+                    .await?;
                 Outcome::Existing
             } else {
                 if commit.awaits.is_empty() {

@@ -214,9 +214,7 @@ impl Pushes<'_> {
         }
 
         let hash = claim.store_path.hash();
-        let present = core.db.paths_present(cache.id, &[hash.to_string()], false).await?;
-        if !present.is_empty() {
-            core.db.upload_end(upload.id, "done", core.now().0).await?;
+        if core.db.path_renew(cache.id, &hash.to_string(), upload.id, core.now().0).await? {
             core.blob.upload_remove(&upload.public_id).await?;
             return Ok(Published::Existing);
         }

@@ -135,6 +135,8 @@ impl World {
             if moment == Moment::Committing {
                 expected = self.state.commit(cache, outer, file, true);
             }
+        } else {
+            self.state.renew(cache, outer);
         }
         let done: crate::Result<Published> = other.done.await.unwrap();
         same_push(&format!("{outer} is pushed meanwhile"), done, expected)
@@ -145,7 +147,10 @@ impl World {
         let thing = Index::from(inner) % THINGS;
         let mut needed = BTreeSet::new();
         match kind % 8 {
-            0 => self.push(name, thing, Way::Parts(Form::Zstd)).await?,
+            0 => {
+                needed.extend(self.cache(name).rows.contains_key(&thing).then_some(thing));
+                self.push(name, thing, Way::Parts(Form::Zstd)).await?;
+            }
             1 => {
                 self.push(name, thing, Way::Stream).await?;
                 needed.insert(thing);

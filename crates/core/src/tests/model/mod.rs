@@ -38,9 +38,12 @@ mod state;
 mod things;
 mod world;
 
-use crate::{Location, db::Db, postgres::Postgres};
+use crate::{
+    Location,
+    db::{Db, past},
+    postgres::Postgres,
+};
 use op::{Dice, Op};
-use sqlx::{Connection, postgres::PgConnection};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -96,10 +99,7 @@ impl Engine {
                 Location::Sqlite(database)
             }
             Engine::Postgres(postgres) => {
-                alone(async {
-                    let mut connection = PgConnection::connect(&postgres.url()).await.unwrap();
-                    sqlx::raw_sql(EMPTY).execute(&mut connection).await.unwrap();
-                });
+                alone(past::empty(&postgres.url()));
                 Location::Postgres(postgres.url())
             }
         };
@@ -111,10 +111,6 @@ impl Engine {
         })
     }
 }
-
-/// Makes a database what it was when it was new. The rows of a cache go with it.
-const EMPTY: &str = "DELETE FROM cache; DELETE FROM nar; DELETE FROM dead_file; DELETE FROM setting; DELETE FROM audit; \
-    UPDATE generation SET value = 1";
 
 fn alone<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)

@@ -232,6 +232,12 @@ impl State {
         self.harmed.remove(&key);
     }
 
+    /// A path that is here is pushed again.
+    pub fn renew(&mut self, cache: CacheId, thing: Index) -> bool {
+        let row = self.caches[cache].rows.get_mut(&thing);
+        row.map(|row| row.pushed = row.pushed.max(self.now)).is_some()
+    }
+
     /// The step that publishes. `file` is what came, `None` where the NAR was here already; `hold` whether missing references keep the
     /// path back.
     pub fn commit(&mut self, cache: CacheId, thing: Index, file: Option<Form>, hold: bool) -> Pushed {
@@ -240,7 +246,7 @@ impl State {
         if let Some(form) = file {
             self.heal(content, form);
         }
-        if self.caches[cache].rows.contains_key(&thing) {
+        if self.renew(cache, thing) {
             return Pushed::Existing;
         }
         // Its pusher may have been told that they are here.

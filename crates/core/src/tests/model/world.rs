@@ -356,7 +356,7 @@ impl World {
             UploadState::Open => {}
         }
         let mut pushed = Pushed::Existing;
-        if !self.state.caches[cache].rows.contains_key(&thing) {
+        if !self.state.renew(cache, thing) {
             if !parts[1] {
                 return Pushed::Refused;
             }
