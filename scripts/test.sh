@@ -42,7 +42,7 @@ check "licences and bans" cargo deny --log-level error check licenses bans sourc
 
 if [ "${1:-}" != lint ]; then
   check "the site" make --no-print-directory target/site/.release
-  check "wasm of at most 350 kB as brotli" test "$(wc -c <target/site/pkg/iglu.wasm.br 2>/dev/null || echo 999999)" -le 350000
+  check "wasm of at most 450 kB as brotli" test "$(wc -c <target/site/pkg/iglu.wasm.br 2>/dev/null || echo 999999)" -le 450000
   # Building the tests also builds the server and the client that they and the browser tests run: one set of features.
   suite "Rust, with real nix and PostgreSQL" '\d+(?= passed)' '\d+(?= failed)' \
     cargo nextest run --no-fail-fast --status-level fail --final-status-level fail

@@ -3,9 +3,10 @@
 use crate::{
     pages::{
         account::Account, cache::CachePage, cache_create::CacheCreatePage, cache_keys::CacheKeys,
-        cache_paths::CachePaths, cache_use::CacheUse, caches::Caches, first_push::FirstPushPage, frame::FramedPages,
-        login::Login, overview::OverviewPage, problem::UnknownPage, setup::Setup, token_create::TokenCreatePage,
-        tokens::Tokens,
+        cache_path::CachePath, cache_paths::CachePaths, cache_pins::CachePins, cache_retention::CacheRetention,
+        cache_settings::CacheSettings, cache_use::CacheUse, caches::Caches, first_push::FirstPushPage,
+        frame::FramedPages, login::Login, overview::OverviewPage, problem::UnknownPage, setup::Setup,
+        token_create::TokenCreatePage, tokens::Tokens,
     },
     ui::{
         theme::Chosen,
@@ -55,7 +56,11 @@ pub fn App() -> impl IntoView {
                     <ParentRoute path=path!("/caches/:name") view=CachePage ssr=SsrMode::Async>
                         <Route path=path!("") view=CacheUse ssr=SsrMode::Async />
                         <Route path=path!("/paths") view=CachePaths ssr=SsrMode::Async />
+                        <Route path=path!("/paths/:hash") view=CachePath ssr=SsrMode::Async />
+                        <Route path=path!("/pins") view=CachePins ssr=SsrMode::Async />
                         <Route path=path!("/keys") view=CacheKeys ssr=SsrMode::Async />
+                        <Route path=path!("/retention") view=CacheRetention ssr=SsrMode::Async />
+                        <Route path=path!("/settings") view=CacheSettings ssr=SsrMode::Async />
                     </ParentRoute>
                     <Route path=path!("/tokens") view=Tokens ssr=SsrMode::Async />
                     <Route path=path!("/tokens/new") view=TokenCreatePage ssr=SsrMode::Async />

@@ -241,6 +241,209 @@ async fn keys_are_managed_on_their_page() {
     assert!(!server.cache_show("team").unwrap().public_keys.iter().any(|key| key.starts_with(&name)));
 }
 
+/// A server that ada set up, with paths in its cache `team`: `lib`, and `app` which refers to it.
+async fn team(server: &Server) -> (Browser<'_>, Object, Object) {
+    let (ada, _) = set_up(server).await;
+    server.cache("team", true).unwrap();
+    let client = server.cachix(Some(&server.token("team", Scope::Push).unwrap()));
+    let lib = Object::synthetic("lib", 50_000, 1);
+    let app = Object::synthetic("app", 30_000, 2).referring_to(&lib.path);
+    client.push("team", &[lib.clone(), app.clone()], &PushOptions::default()).await.unwrap();
+    (ada, lib, app)
+}
+
+fn refused_at(reply: &Reply, field: &str) {
+    let back = reply.header("location").unwrap_or_default();
+    let error = back.split("__err=").nth(1).unwrap_or_else(|| panic!("it was not refused: {:?}", reply.headers));
+    // URL-safe base64 of the error's JSON.
+    let error = base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE, error.replace("%3D", "=")).unwrap();
+    let error = String::from_utf8(error).unwrap();
+    assert!(error.contains(&format!("\"field\":\"{field}\"")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pins_are_managed_on_their_page() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, lib, app) = team(&server).await;
+    let pin = [("cache", "team"), ("name", "release"), ("keep", "revisions"), ("count", "2")];
+    for path in [&lib.path, &app.path] {
+        ada.post("pin_create", &[&pin[..], &[("store_path", path)]].concat()).await;
+    }
+    let listed: serde_json::Value = serde_json::from_str(&ada.get("/api/ui/pin_list?cache=team").await.text()).unwrap();
+    assert_eq!(listed[0]["name"], "release");
+    assert_eq!(listed[0]["revisions"][0]["store_path"], app.path);
+    assert_eq!(listed[0]["revisions"].as_array().unwrap().len(), 2);
+    let page = ada.get("/caches/team/pins").await.text();
+    assert!(page.contains("release") && page.contains(app.hash()), "{page}");
+
+    let elsewhere = "/nix/store/00000000000000000000000000000000-elsewhere";
+    let refused = ada.post("pin_create", &[&pin[..], &[("store_path", elsewhere)]].concat()).await;
+    refused_at(&refused, "store_path");
+    let wrong = [("cache", "team"), ("name", "r"), ("keep", "days"), ("count", "some"), ("store_path", &*lib.path)];
+    refused_at(&ada.post("pin_create", &wrong).await, "count");
+    // What a pin needs is not removed.
+    let remove = [("cache", "team"), ("hash", lib.hash()), ("with_referrers", "true")];
+    refused_at(&ada.post("path_remove", &remove).await, "paths");
+
+    let mut stranger = Browser::new(&server);
+    stranger.post("pin_remove", &[("cache", "team"), ("name", "release")]).await;
+    assert!(ada.get("/api/ui/pin_list?cache=team").await.text().contains("release"));
+    assert_ne!(stranger.get("/api/ui/pin_list?cache=team").await.status, 200);
+    ada.post("pin_remove", &[("cache", "team"), ("name", "release")]).await;
+    assert_eq!(ada.get("/api/ui/pin_list?cache=team").await.text(), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_previewed_saved_and_run_on_their_page() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, lib, app) = team(&server).await;
+    let parsed =
+        |text: String| -> serde_json::Value { serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")) };
+    let rules = |bytes: &'static str| {
+        [("cache", "team"), ("pushed_days", "90"), ("used_days", ""), ("bytes", bytes), ("revisions", "")]
+    };
+    // Asking about rules changes nothing.
+    let preview = "/caches/team/retention?pushed_days=7&used_days=&bytes=1+KiB&revisions=";
+    let page = ada.get(preview).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("paths stay"), "{}", page.text());
+    let shown = parsed(ada.get("/api/ui/retention_get?cache=team").await.text());
+    assert_eq!(
+        (&shown["rules"]["pushed_days"], &shown["preview"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    let odd = ada.get("/caches/team/retention?pushed_days=x").await.text();
+    assert!(odd.contains("whole number"), "{odd}");
+
+    refused_at(&ada.post("retention_set", &rules("much")).await, "bytes");
+    let seen = shown["rules"].to_string();
+    ada.post("retention_set", &[&rules("10 GiB")[..], &[("seen", &*seen)]].concat()).await;
+    let shown = parsed(ada.get("/api/ui/retention_get?cache=team").await.text());
+    assert_eq!((&shown["rules"]["pushed_days"], &shown["rules"]["bytes"]), (&90.into(), &(10_u64 << 30).into()));
+    // Whoever saw the old rules is told.
+    refused_at(&ada.post("retention_set", &[&rules("1 KiB")[..], &[("seen", &*seen)]].concat()).await, "");
+    assert_eq!(parsed(ada.get("/api/ui/retention_get?cache=team").await.text())["rules"]["bytes"], 10_u64 << 30);
+    ada.post("retention_run", &[("cache", "team")]).await;
+    for _ in 0..100 {
+        if parsed(ada.get("/api/ui/retention_get?cache=team").await.text())["removals"][0]["state"] == "done" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let shown = parsed(ada.get("/api/ui/retention_get?cache=team").await.text());
+    assert_eq!((&shown["removals"][0]["state"], &shown["removals"][0]["paths"]), (&"done".into(), &0.into()));
+
+    // By hand: what refers to it is named, goes along, and comes back.
+    let mut remove = vec![("cache", "team"), ("hash", lib.hash())];
+    refused_at(&ada.post("path_remove", &remove).await, "paths");
+    remove.push(("with_referrers", "true"));
+    leads_to(&ada.post("path_remove", &remove).await, "/caches/team/retention");
+    assert_eq!(ada.get(&format!("/caches/team/paths/{}", app.hash())).await.status, 404);
+    let shown = parsed(ada.get("/api/ui/retention_get?cache=team").await.text());
+    assert_eq!(shown["removals"][0]["paths"], 2);
+    let id = shown["removals"][0]["id"].to_string();
+    Browser::new(&server).post("removal_undo", &[("cache", "team"), ("id", &id)]).await;
+    assert_eq!(ada.get(&format!("/caches/team/paths/{}", app.hash())).await.status, 404);
+    ada.post("removal_undo", &[("cache", "team"), ("id", &id)]).await;
+    assert_eq!(ada.get(&format!("/caches/team/paths/{}", app.hash())).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_and_caches_end_on_their_page() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, ..) = team(&server).await;
+    let page = ada.get("/caches/team/settings").await;
+    assert_eq!(page.status, 200);
+    let html = page.text();
+    let seen = html.split("name=\"seen\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let seen = seen.replace("&quot;", "\"");
+    let change = |priority: &'static str| {
+        [
+            ("name", "team"),
+            ("visibility", "public"),
+            ("priority", priority),
+            ("is_lenient", "true"),
+            ("upstreams", "https://cache.nixos.org\n https://cache.example.org/"),
+            ("client_filter_keys", "cache.nixos.org-1"),
+        ]
+    };
+    refused_at(&ada.post("cache_change", &change("high")).await, "priority");
+    ada.post("cache_change", &[&change("30")[..], &[("seen", &*seen)]].concat()).await;
+    let detail: serde_json::Value = serde_json::from_str(&ada.get("/api/ui/cache_get?name=team").await.text()).unwrap();
+    assert_eq!((&detail["summary"]["priority"], &detail["summary"]["visibility"]), (&30.into(), &"public".into()));
+    assert_eq!(detail["upstreams"][1], "https://cache.example.org");
+    assert_eq!(detail["is_lenient"], true);
+    refused_at(&ada.post("cache_change", &[&change("31")[..], &[("seen", &*seen)]].concat()).await, "");
+    Browser::new(&server).post("cache_change", &change("32")).await;
+
+    refused_at(
+        &ada.post("limits_set", &[("cache", "team"), ("cache_bytes", "x"), ("upload_bytes", "")]).await,
+        "cache_bytes",
+    );
+    ada.post("limits_set", &[("cache", "team"), ("cache_bytes", "1 GiB"), ("upload_bytes", "")]).await;
+    assert_eq!(
+        ada.get("/api/ui/limits_get?cache=team").await.text(),
+        r#"{"cache_bytes":1073741824,"upload_bytes":null}"#
+    );
+
+    refused_at(&ada.post("cache_remove", &[("name", "team"), ("confirm", "tem")]).await, "confirm");
+    Browser::new(&server).post("cache_remove", &[("name", "team"), ("confirm", "team")]).await;
+    assert_eq!(ada.get("/caches/team").await.status, 200);
+    leads_to(&ada.post("cache_remove", &[("name", "team"), ("confirm", "team")]).await, "/caches");
+    assert_eq!(ada.get("/caches/team").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_has_a_page_with_its_files() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, lib, app) = team(&server).await;
+    let page = ada.get(&format!("/caches/team/paths/{}", lib.hash())).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains(app.hash()), "what refers to it is named");
+    for (path, status) in
+        [("/caches/team/paths/nonsense", 404), ("/caches/team/paths/00000000000000000000000000000000", 404)]
+    {
+        assert_eq!(ada.get(path).await.status, status, "{path}");
+    }
+    let detail: serde_json::Value =
+        serde_json::from_str(&ada.get(&format!("/api/ui/path_get?cache=team&hash={}", app.hash())).await.text())
+            .unwrap();
+    assert_eq!(detail["closure"]["paths"], 2);
+    assert_eq!(detail["references"][0]["name"], "lib");
+
+    // Files come to people by their session, as text or to be saved.
+    let file = format!("/caches/team/files/{}", lib.hash());
+    let shown = ada.get(&file).await;
+    assert_eq!((shown.status.as_u16(), shown.media_type()), (200, Some("text/plain")));
+    assert!(shown.header("content-security-policy").unwrap().contains("sandbox"));
+    assert_eq!(shown.header("x-content-type-options"), Some("nosniff"));
+    let saved = ada.get(&format!("{file}?download")).await;
+    assert_eq!((saved.header("content-disposition"), saved.body == shown.body), (Some("attachment"), true));
+    let folder: serde_json::Value =
+        serde_json::from_str(&ada.get(&format!("/api/ui/path_folder?cache=team&hash={}", lib.hash())).await.text())
+            .unwrap();
+    assert_eq!(folder["entries"][0]["kind"]["file"]["size"], shown.body.len());
+    let mut stranger = Browser::new(&server);
+    for path in [&*file, &format!("{file}/bin/x"), &format!("/caches/team/paths/{}", lib.hash())] {
+        assert!(stranger.get(path).await.status.as_u16() >= 300, "{path}");
+    }
+    assert_eq!(ada.get(&format!("{file}/../../../etc/passwd")).await.status, 404);
+    assert_eq!(ada.get(&format!("{file}/no/such/file")).await.status, 404);
+
+    // So do build logs.
+    let drv = "b6gvzjyb2pg0kjfwrjmg1vfhh54ad73z-lib.drv";
+    assert_eq!(ada.get(&format!("/caches/team/log/{drv}")).await.status, 404);
+    let token = server.token("team", Scope::Push).unwrap();
+    let put = Credentials::Bearer(token.clone());
+    let url = format!("{}/team/log/{drv}", server.url());
+    let text = "<script>alert(1)</script>";
+    let reply = server.http().call(Method::PUT, &url, &put, &[], Bytes::from_static(text.as_bytes())).await.unwrap();
+    assert_eq!(reply.status, 200);
+    let log = ada.get(&format!("/caches/team/log/{drv}")).await;
+    assert_eq!((log.text().as_str(), log.media_type()), (text, Some("text/plain")));
+    assert_eq!(stranger.get(&format!("/caches/team/log/{drv}")).await.status, 401);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_have_the_right_status_and_headers() {
     let server = Server::start().await.unwrap();

@@ -1,7 +1,7 @@
 //! Caches: list, look at, create.
 
 use super::UiError;
-use iglu_api::cache::{CacheDetail, CacheSummary};
+use iglu_api::cache::{self as api, CacheDetail, CacheSummary};
 use leptos::prelude::*;
 use server_fn::codec::GetUrl;
 
@@ -58,5 +58,63 @@ pub async fn cache_create(
     };
     call.core.cache().create(&call.caller, &create).await?;
     super::context::redirect_local(&format!("/caches/{}", create.name));
+    Ok(())
+}
+
+/// Changes what the settings page shows. `seen` is what it showed, as JSON: whoever changed it meanwhile is not overruled unseen.
+/// `client_filter_keys` and `upstreams` are lists with blanks or line breaks between.
+#[server]
+pub async fn cache_change(
+    name: String,
+    #[server(default)] seen: String,
+    visibility: String,
+    priority: String,
+    #[server(default)] is_lenient: bool,
+    #[server(default)] client_filter_keys: String,
+    #[server(default)] upstreams: String,
+) -> Result<(), UiError> {
+    use iglu_api::cache::Visibility;
+    let call = super::context::Call::here()?;
+    let invalid =
+        |field: &str, message: &str| UiError::Invalid { field: field.to_owned(), message: message.to_owned() };
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+    let change = api::CacheChange {
+        visibility: Some(match visibility.as_str() {
+            "public" => Visibility::Public,
+            "private" => Visibility::Private,
+            _ => return Err(invalid("visibility", "choose public or private")),
+        }),
+        priority: Some(priority.trim().parse().map_err(|_| invalid("priority", "a whole number, such as 41"))?),
+        is_lenient: Some(is_lenient),
+        client_filter_keys: Some(words(&client_filter_keys)),
+        upstreams: Some(words(&upstreams)),
+    };
+    let before = settings_of(&call.core.cache().get(&call.caller, &name).await?);
+    if serde_json::from_str::<api::CacheChange>(&seen).is_ok_and(|seen| seen != before) {
+        return Err(super::changed_meanwhile("the settings"));
+    }
+    Ok(call.core.cache().change(&call.caller, &name, &change).await?)
+}
+
+/// The settings of a cache, as a change to them.
+pub fn settings_of(detail: &CacheDetail) -> api::CacheChange {
+    api::CacheChange {
+        visibility: Some(detail.summary.visibility),
+        priority: Some(detail.summary.priority),
+        is_lenient: Some(detail.is_lenient),
+        client_filter_keys: Some(detail.client_filter_keys.clone()),
+        upstreams: Some(detail.upstreams.clone()),
+    }
+}
+
+/// Removes a cache and leads to the list. `confirm` is its name once more.
+#[server]
+pub async fn cache_remove(name: String, confirm: String) -> Result<(), UiError> {
+    let call = super::context::Call::here()?;
+    if confirm.trim() != name {
+        return Err(UiError::Invalid { field: "confirm".to_owned(), message: format!("type {name} to remove it") });
+    }
+    call.core.cache().remove(&call.caller, &name).await?;
+    super::context::redirect_local("/caches");
     Ok(())
 }

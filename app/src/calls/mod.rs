@@ -8,6 +8,8 @@ pub mod frame;
 pub mod key;
 pub mod overview;
 pub mod path;
+pub mod pin;
+pub mod retention;
 pub mod setup;
 pub mod token;
 
@@ -15,3 +17,12 @@ pub mod token;
 pub mod context;
 
 pub use error::UiError;
+
+/// What is said to whoever would overrule somebody else's change unseen.
+#[cfg(feature = "ssr")]
+fn changed_meanwhile(what: &str) -> UiError {
+    UiError::Invalid {
+        field: String::new(),
+        message: format!("somebody changed {what} since this page was opened; look at them and try again"),
+    }
+}

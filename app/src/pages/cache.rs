@@ -41,6 +41,7 @@ fn Head(cache: CacheDetail) -> impl IntoView {
     let name = cache.summary.name.to_string();
     let visibility = cache.summary.visibility;
     let priority = cache.summary.priority;
+    let may_change = cache.permission == Some(Permission::Admin);
     let may_push = cache.permission >= Some(Permission::Push);
     let trail = match cache.permission {
         // The list of caches is for people who are logged in; the rest came by the address.
@@ -50,9 +51,17 @@ fn Head(cache: CacheDetail) -> impl IntoView {
     let push = format!("/caches/{name}/first-push");
     let base = format!("/caches/{name}");
     let path = use_location().pathname;
+    let root = base.clone();
     let tab = |word: &'static str, href: String| {
         let target = href.clone();
-        let current = move || path.with(|path| path.trim_end_matches('/') == target).then_some("page");
+        let is_root = target == root;
+        let current = move || {
+            path.with(|path| match path.trim_end_matches('/').strip_prefix(target.as_str()) {
+                Some("") => Some("page"),
+                Some(rest) if !is_root && rest.starts_with('/') => Some("true"),
+                _ => None,
+            })
+        };
         view! {
             <li>
                 <a class="tab" href=href aria-current=current>
@@ -77,9 +86,17 @@ fn Head(cache: CacheDetail) -> impl IntoView {
                 may_push.then(|| view! { <LinkButton href=push label="Push a path" glyph=icon::UP /> })
             }
         />
-        <nav class="-mt-2 mb-6 border-b border-line" aria-label=format!("Pages of {name}")>
+        <nav class="-mt-2 mb-6 overflow-x-auto border-b border-line" aria-label=format!("Pages of {name}")>
             <ul class="flex gap-5">
-                {tab("Use", base.clone())} {tab("Paths", format!("{base}/paths"))} {tab("Keys", format!("{base}/keys"))}
+                {tab("Use", base.clone())} {tab("Paths", format!("{base}/paths"))} {tab("Pins", format!("{base}/pins"))}
+                {tab("Keys", format!("{base}/keys"))}
+                {may_change
+                    .then(|| {
+                        view! {
+                            {tab("Retention", format!("{base}/retention"))}
+                            {tab("Settings", format!("{base}/settings"))}
+                        }
+                    })}
             </ul>
         </nav>
     }

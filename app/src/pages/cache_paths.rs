@@ -6,6 +6,7 @@ use crate::{
     live::listen_to_cache,
     ui::{
         empty::Empty,
+        encoded,
         icon::{self, Icon},
         number::counted,
         pagination::Pagination,
@@ -56,19 +57,6 @@ impl Asked {
     fn shows_newest(&self) -> bool {
         self.search.is_empty() && self.sort == PathSort::Newest && self.page == 0
     }
-}
-
-/// Text as a query's value.
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 #[component]

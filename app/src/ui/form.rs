@@ -16,6 +16,47 @@ where
     })
 }
 
+/// How often an action was done, for what must be fetched again then. A refusal is no reason: the form keeps what was typed.
+pub fn done<S>(action: ServerAction<S>) -> Memo<usize>
+where
+    S: ServerFn<Error = UiError> + Clone + Send + Sync + 'static,
+    S::Output: Send + Sync + 'static,
+{
+    Memo::new(move |before: Option<&usize>| {
+        let before = before.copied().unwrap_or_default();
+        before + usize::from(action.value().with(|answer| matches!(answer, Some(Ok(_)))))
+    })
+}
+
+/// Says that a form was taken, beside its button.
+#[component]
+pub fn Saved<S>(action: ServerAction<S>) -> impl IntoView
+where
+    S: ServerFn<Error = UiError> + Clone + Send + Sync + 'static,
+    S::Output: Send + Sync + 'static,
+{
+    let is_saved = move || !action.pending().get() && action.value().with(|answer| matches!(answer, Some(Ok(_))));
+    view! {
+        <p role="status" class="text-sm text-done">
+            {move || is_saved().then_some("Saved.")}
+        </p>
+    }
+}
+
+/// What stands in a field at this moment, as a query's value; nothing on the server.
+#[cfg_attr(not(feature = "hydrate"), allow(unused_variables))]
+pub fn typed(name: &str) -> String {
+    #[cfg(feature = "hydrate")]
+    {
+        use wasm_bindgen::JsCast;
+        let field = document().get_element_by_id(&format!("field-{name}"));
+        let text = field.and_then(|field| field.dyn_into::<leptos::web_sys::HtmlInputElement>().ok());
+        return text.map(|field| super::encoded(&field.value())).unwrap_or_default();
+    }
+    #[cfg(not(feature = "hydrate"))]
+    String::new()
+}
+
 /// The form's own line of refusal. Takes the keyboard to the first wrong field, or to itself.
 #[component]
 pub fn Refusal(

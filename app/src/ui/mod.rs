@@ -21,3 +21,17 @@ pub mod table;
 pub mod theme;
 pub mod time;
 pub mod toast;
+pub mod treemap;
+
+/// Text as a query's value.
+pub fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

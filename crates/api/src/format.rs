@@ -26,6 +26,42 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// A size as people write it, read exactly: `10GiB`, `500 MB`, `4096`.
+///
+/// # Errors
+/// How to write a size.
+pub fn bytes_parse(text: &str) -> Result<u64, &'static str> {
+    const UNITS: [(&str, u64); 12] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("kB", 1_000),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("G", 1 << 30),
+        ("M", 1 << 20),
+        ("B", 1),
+    ];
+    const HOW: &str = "write a number of bytes, perhaps with KiB, MiB, GiB or TiB, such as 50GiB";
+    let text = text.trim();
+    let (number, unit) =
+        UNITS.iter().find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit))).unwrap_or((text, 1));
+    let number: u64 = number.trim().parse().map_err(|_| HOW)?;
+    number.checked_mul(unit).filter(|bytes| *bytes <= i64::MAX.unsigned_abs()).ok_or(HOW)
+}
+
+/// A size that [`bytes_parse`] reads back to the same number, with the largest unit that leaves it whole.
+pub fn bytes_exact(count: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match UNITS.iter().find(|(_, unit)| count > 0 && count.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{} {name}", count / unit),
+        None => count.to_string(),
+    }
+}
+
 /// A count with a thin space between groups of three digits: `12 431`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -59,6 +95,22 @@ mod tests {
             (u64::MAX, "16.0 EiB"),
         ] {
             assert_eq!(bytes(size), text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, bytes) in
+            [("4096", 4096), ("10GiB", 10 << 30), ("500 MB", 500_000_000), ("1B", 1), (" 2G ", 2 << 30)]
+        {
+            assert_eq!(bytes_parse(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "GiB", "-1", "1.5GiB", "10XB", "99999999999TiB"] {
+            assert!(bytes_parse(wrong).is_err(), "{wrong}");
+        }
+        for (bytes, text) in [(0, "0"), (1, "1"), (1536, "1536"), (50 << 30, "50 GiB"), (1 << 20, "1 MiB")] {
+            assert_eq!(bytes_exact(bytes), text);
+            assert_eq!(bytes_parse(text), Ok(bytes));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Store paths as lists and pages show them.
 
-use crate::{CacheName, Timestamp};
-use nix_compat::store_path::StorePathHash;
+use crate::{CacheName, Timestamp, cache::Permission};
+pub use nix_compat::store_path::StorePathHash;
 use serde::{Deserialize, Serialize};
 
 /// A store path with the facts of a list row.
@@ -76,4 +76,96 @@ impl PathPage {
 pub struct RecentPush {
     pub cache: CacheName,
     pub path: PathRow,
+}
+
+/// A store path with all that its own page shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathDetail {
+    pub cache: CacheName,
+    pub row: PathRow,
+    /// `sha256:` and 52 digits.
+    pub nar_hash: String,
+    pub file_hash: String,
+    pub compression: String,
+    /// Of the NAR file, below the cache's URL.
+    pub nar_url: String,
+    /// The base name of the derivation that made it.
+    pub deriver: Option<String>,
+    /// Whether the log of that derivation's build is here.
+    pub has_log: bool,
+    /// How its path follows from its content.
+    pub content_address: Option<String>,
+    pub signatures: Vec<PathSignature>,
+    pub references: Vec<PathLink>,
+    /// Paths of the cache that refer to it: some, and how many there are.
+    pub referrers: Vec<PathLink>,
+    pub referrer_count: u64,
+    pub closure: Closure,
+    /// Names of the pins whose newest revision it is.
+    pub pins: Vec<String>,
+    /// What the caller may do in its cache.
+    pub permission: Option<Permission>,
+}
+
+/// Who vouches for a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathSignature {
+    pub key: String,
+    /// Whether the cache hands out the key.
+    pub is_own: bool,
+}
+
+/// A path that another one names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathLink {
+    pub hash: StorePathHash,
+    pub name: String,
+    /// Bytes unpacked; `None` where the cache does not have it.
+    pub nar_size: Option<u64>,
+}
+
+/// A path and all that it needs, as far as the cache has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closure {
+    pub paths: u64,
+    /// Bytes unpacked.
+    pub nar_bytes: u64,
+    /// Bytes to download.
+    pub file_bytes: u64,
+    /// Paths that the cache does not have.
+    pub missing: u64,
+    /// Whether there is more than was looked at.
+    pub is_cut: bool,
+    /// The largest, with their bytes unpacked.
+    pub largest: Vec<PathLink>,
+}
+
+/// One folder of a path's files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderPage {
+    /// Below the store path, without slashes at its ends; empty for the path itself.
+    pub folder: String,
+    pub entries: Vec<FileEntry>,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl FolderPage {
+    /// Entries that a page shows at most.
+    pub const MOST: usize = 500;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Empty where the store path is a single file.
+    pub name: String,
+    pub kind: FileKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    Folder { entries: u64 },
+    File { size: u64, is_executable: bool },
+    Link { target: String },
 }

@@ -24,6 +24,7 @@ pub mod key;
 mod login_limit;
 mod overview;
 pub mod path;
+mod path_detail;
 pub mod pin;
 #[cfg(test)]
 mod postgres;

@@ -8,6 +8,7 @@ mod cachix;
 mod caller;
 mod error;
 mod events;
+mod files;
 mod nar_body;
 mod nix;
 pub mod ops;
@@ -48,6 +49,7 @@ impl Doors {
             .merge(cachix::router(core.clone()))
             .merge(upload::router(core.clone()))
             .merge(events::router(core.clone(), stopping))
+            .merge(files::router(core.clone()))
             .merge(ui::router(core.clone(), site))
             .layer(axum::middleware::from_fn(metrics::measure));
         Doors { core, router }

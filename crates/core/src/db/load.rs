@@ -2,7 +2,7 @@
 //! there.
 
 use super::{
-    dump::{Bulk, Cell, Column, Table, catalog, one_connection, within},
+    dump::{Bulk, Cell, Column, DERIVED, Table, catalog, one_connection, within},
     *,
 };
 use sqlx::AssertSqlSafe;
@@ -72,6 +72,7 @@ impl Load {
             return Err(Error::Conflict { field: "", message });
         }
         self.seen = within!(&mut self.bulk, |tx| sqlx::query_scalar(GET_GENERATION).fetch_optional(tx).await?);
+        self.execute(format!("DROP TABLE IF EXISTS {DERIVED}")).await?;
         for name in names.iter().rev() {
             self.execute(format!("DROP TABLE {name}")).await?;
         }

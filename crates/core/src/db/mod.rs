@@ -19,6 +19,7 @@ pub(crate) mod past;
 mod path;
 mod pin;
 mod push;
+mod reference;
 mod retention;
 mod side;
 mod token;
@@ -34,6 +35,7 @@ pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
 pub(crate) use push::{Commit, Covered, HeldRow, NewFile, Outcome, PartRow, UploadRow};
+pub(crate) use reference::LinkedRow;
 pub(crate) use retention::{GraphRow, RemovalRow, SetAside};
 pub(crate) use side::{ListedLog, NewLog};
 pub(crate) use token::{NewToken, scope};
@@ -314,6 +316,7 @@ mod tests {
             path::ALL,
             pin::ALL,
             push::ALL,
+            reference::ALL,
             retention::ALL,
             side::ALL,
             token::ALL,

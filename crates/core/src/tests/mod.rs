@@ -1,6 +1,7 @@
 //! The whole of core by its own methods, on SQLite and on PostgreSQL alike.
 
 mod backup;
+mod detail;
 mod keeping;
 mod large;
 mod model;

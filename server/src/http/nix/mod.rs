@@ -6,7 +6,7 @@
 mod nar;
 mod narinfo;
 mod put;
-mod side;
+pub mod side;
 mod target;
 
 pub use target::{Object, Target};
