@@ -33,5 +33,7 @@ export default defineConfig({
     { name: "before hydration", testMatch: /before-hydration\/.*\.spec\.ts/, use: { javaScriptEnabled: false } },
     { name: "after hydration", testMatch: /after-hydration\/.*\.spec\.ts/ },
     { name: "accessibility", testMatch: /accessibility\/.*\.spec\.ts/ },
+    // Pictures are made when they are asked for.
+    ...(process.env.SCREENSHOTS ? [{ name: "screenshots", testMatch: /screenshots\/.*\.spec\.ts/ }] : []),
   ],
 });

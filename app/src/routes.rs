@@ -2,11 +2,27 @@
 
 use crate::{
     pages::{
-        account::Account, cache::CachePage, cache_create::CacheCreatePage, cache_keys::CacheKeys,
-        cache_path::CachePath, cache_paths::CachePaths, cache_pins::CachePins, cache_retention::CacheRetention,
-        cache_settings::CacheSettings, cache_use::CacheUse, caches::Caches, first_push::FirstPushPage,
-        frame::FramedPages, login::Login, overview::OverviewPage, problem::UnknownPage, setup::Setup,
-        token_create::TokenCreatePage, tokens::Tokens,
+        account::Account,
+        admin::{AdminPage, AdminServer},
+        admin_audit::AdminAudit,
+        cache::CachePage,
+        cache_create::CacheCreatePage,
+        cache_keys::CacheKeys,
+        cache_path::CachePath,
+        cache_paths::CachePaths,
+        cache_pins::CachePins,
+        cache_retention::CacheRetention,
+        cache_settings::CacheSettings,
+        cache_use::CacheUse,
+        caches::Caches,
+        first_push::FirstPushPage,
+        frame::FramedPages,
+        login::Login,
+        overview::OverviewPage,
+        problem::UnknownPage,
+        setup::Setup,
+        token_create::TokenCreatePage,
+        tokens::Tokens,
     },
     ui::{
         theme::Chosen,
@@ -61,6 +77,10 @@ pub fn App() -> impl IntoView {
                         <Route path=path!("/keys") view=CacheKeys ssr=SsrMode::Async />
                         <Route path=path!("/retention") view=CacheRetention ssr=SsrMode::Async />
                         <Route path=path!("/settings") view=CacheSettings ssr=SsrMode::Async />
+                    </ParentRoute>
+                    <ParentRoute path=path!("/admin") view=AdminPage ssr=SsrMode::Async>
+                        <Route path=path!("") view=AdminServer ssr=SsrMode::Async />
+                        <Route path=path!("/audit") view=AdminAudit ssr=SsrMode::Async />
                     </ParentRoute>
                     <Route path=path!("/tokens") view=Tokens ssr=SsrMode::Async />
                     <Route path=path!("/tokens/new") view=TokenCreatePage ssr=SsrMode::Async />

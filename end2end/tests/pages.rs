@@ -394,6 +394,41 @@ async fn settings_change_and_caches_end_on_their_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn administrators_see_the_server_and_who_changed_what() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, ..) = team(&server).await;
+    let instance: serde_json::Value = serde_json::from_str(&ada.get("/api/ui/instance_get").await.text()).unwrap();
+    assert_eq!((&instance["database"], &instance["storage"]["trouble"]), (&"SQLite".into(), &serde_json::Value::Null));
+    assert!(instance["work"].as_array().unwrap().iter().any(|work| work["name"] == "scrub"), "{instance}");
+    let page = ada.get("/admin").await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("Background work"));
+
+    let rows = |text: String| -> Vec<serde_json::Value> {
+        let page: serde_json::Value = serde_json::from_str(&text).unwrap();
+        page["rows"].as_array().unwrap().clone()
+    };
+    for number in 0..60 {
+        ada.post("limits_set", &[("cache", "team"), ("cache_bytes", &format!("{number} MiB")), ("upload_bytes", "")])
+            .await;
+    }
+    let first = rows(ada.get("/api/ui/audit_list").await.text());
+    assert_eq!((first.len(), &first[0]["action"], &first[0]["actor"]), (50, &"limits.set".into(), &"ada".into()));
+    let older = rows(ada.get(&format!("/api/ui/audit_list?before={}", first[49]["id"])).await.text());
+    assert!(older.iter().any(|row| row["action"] == "cache.create"), "{older:?}");
+    let found = rows(ada.get("/api/ui/audit_list?search=CACHE.create").await.text());
+    assert!(!found.is_empty() && found.iter().all(|row| row["action"] == "cache.create"), "{found:?}");
+    assert_eq!(rows(ada.get("/api/ui/audit_list?search=100%25").await.text()).len(), 0, "a wild card is a letter");
+    let page = ada.get("/admin/audit?q=limits").await.text();
+    assert!(page.contains("limits.set") && page.contains("Older") && !page.contains("cache.create"));
+
+    let mut stranger = Browser::new(&server);
+    for path in ["/api/ui/instance_get", "/api/ui/audit_list"] {
+        assert_ne!(stranger.get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_path_has_a_page_with_its_files() {
     let server = Server::start().await.unwrap();
     let (mut ada, lib, app) = team(&server).await;

@@ -154,6 +154,8 @@ const DOORS: &[(&str, &str)] = &[
     ("/{cache}/debuginfo/{id}", "debug_info_is_made_from_the_nars"),
     ("/{cache}/serve/{hash}/{path}", "single_files_are_served_harmlessly"),
     ("/{cache}/attic-cache-info", "attic_cache_info"),
+    ("audit_list", "administrators_see_the_server_and_who_changed_what"),
+    ("instance_get", "administrators_see_the_server_and_who_changed_what"),
     ("cache_create", "forms_work_and_other_sites_cannot_post"),
     ("cache_get", "the_server_ends_in_order_and_keeps_its_counts"),
     ("cache_list", "forms_work_and_other_sites_cannot_post"),

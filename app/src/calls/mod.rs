@@ -5,6 +5,7 @@ pub mod account;
 pub mod cache;
 pub mod error;
 pub mod frame;
+pub mod instance;
 pub mod key;
 pub mod overview;
 pub mod path;

@@ -300,7 +300,7 @@ fn Removal(path: PathDetail, remove: ServerAction<PathRemove>) -> impl IntoView 
     };
     let error = refusal(remove);
     view! {
-        <DialogOpener dialog="remove-path" label="Remove" />
+        <DialogOpener dialog="remove-path" label="Remove" full=true />
         <Dialog id="remove-path" title=format!("Remove {}?", path.row.name)>
             <p class="mb-4 text-soft">{what} " It can be undone for a day."</p>
             <ActionForm action=remove attr:class="flex flex-col gap-4" on:submit=move |_| close("remove-path")>

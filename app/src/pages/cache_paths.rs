@@ -223,6 +223,7 @@ fn Listing(page: PathPage, asked: Memo<Asked>, arrived: ReadSignal<Vec<PathRow>>
     let nothing = page.rows.is_empty();
     let table = page.rows;
     let cache = here.cache.clone();
+    let here_cache = cache.clone();
     let empty = move || {
         let cache = cache.clone();
         if here.search.is_empty() && here.page == 0 {
@@ -251,7 +252,7 @@ fn Listing(page: PathPage, asked: Memo<Asked>, arrived: ReadSignal<Vec<PathRow>>
             when=move || !nothing || arrived.with(|arrived| !arrived.is_empty())
             fallback=move || { let empty = empty(); view! { <div class="card">{empty}</div> } }
         >
-            <PathTable rows=table.clone() arrived />
+            <PathTable rows=table.clone() cache=here_cache.clone() arrived />
         </Show>
         <Pagination earlier later range />
     }

@@ -301,7 +301,7 @@ fn RunNow(paths: u64, bytes: u64, takes_all: bool, cache: String, run: ServerAct
         <div class="flex flex-col gap-3">
             <Refusal error />
             <div class="flex flex-wrap items-center gap-3">
-                <DialogOpener dialog="run-now" label="Run now" />
+                <DialogOpener dialog="run-now" label="Run now" full=true />
                 <p class="text-sm text-dim">"The rules run by themselves every hour."</p>
             </div>
             <Dialog id="run-now" title=format!("Remove {}?", counted(paths, "path", "paths"))>

@@ -182,7 +182,7 @@ fn Danger(detail: CacheDetail, remove: ServerAction<CacheRemove>) -> impl IntoVi
                     <p class="text-sm text-soft">{format!("With {what}. This cannot be undone.")}</p>
                     <Refusal error fields=&["confirm"] />
                 </div>
-                <DialogOpener dialog="remove-cache" label="Remove cache" look=Look::Danger />
+                <DialogOpener dialog="remove-cache" label="Remove cache" look=Look::Danger full=true />
             </div>
             <Dialog id="remove-cache" title=format!("Remove {name}?")>
                 <p class="mb-4 text-soft">

@@ -87,6 +87,7 @@ pub fn FramedPages() -> impl IntoView {
 #[component]
 fn Navigation(frame: Frame, path: Memo<String>) -> impl IntoView {
     let logged_in = frame.me.is_some();
+    let is_admin = frame.me.as_ref().is_some_and(|me| me.is_admin);
     let pages = logged_in.then(|| {
         view! {
             <Switcher caches=frame.caches path />
@@ -94,6 +95,7 @@ fn Navigation(frame: Frame, path: Memo<String>) -> impl IntoView {
                 <NavLink href="/" word="Overview" glyph=icon::OVERVIEW path exact=true />
                 <NavLink href="/caches" word="Caches" glyph=icon::CACHE path />
                 <NavLink href="/tokens" word="Tokens" glyph=icon::TOKEN path />
+                {is_admin.then(|| view! { <NavLink href="/admin" word="Admin" glyph=icon::SERVER path /> })}
             </ul>
         }
     });

@@ -1,6 +1,8 @@
 //! The pages, one file each: they call server functions and lay out what comes back.
 
 pub mod account;
+pub mod admin;
+pub mod admin_audit;
 pub mod cache;
 pub mod cache_create;
 pub mod cache_keys;

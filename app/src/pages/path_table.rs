@@ -27,10 +27,12 @@ const RECENT: [Column; 5] =
     [words("Store path"), words("Cache"), numbers("Stored"), words("Pushed by"), numbers("Pushed")];
 
 #[component]
-fn Named(path: PathRow) -> impl IntoView {
+fn Named(path: PathRow, cache: String) -> impl IntoView {
+    let hash = path.hash.to_string();
+    let href = format!("/caches/{cache}/paths/{hash}");
     view! {
         <span class="flex min-w-0 flex-wrap items-center gap-x-2 sm:flex-nowrap">
-            <StorePath hash=path.hash.to_string() name=path.name />
+            <StorePath hash name=path.name href />
             {path
                 .held
                 .then(|| {
@@ -45,8 +47,8 @@ fn Named(path: PathRow) -> impl IntoView {
 }
 
 #[component]
-fn PathCells(path: PathRow) -> impl IntoView {
-    let named = view! { <Named path=path.clone() /> };
+fn PathCells(path: PathRow, cache: String) -> impl IntoView {
+    let named = view! { <Named path=path.clone() cache /> };
     view! {
         <Cell class="wide roomy">{named}</Cell>
         <Cell label="Stored" class="number">
@@ -70,9 +72,11 @@ fn PathCells(path: PathRow) -> impl IntoView {
 #[component]
 pub fn PathTable(
     rows: Vec<PathRow>,
+    cache: String,
     /// Paths that came while the page was open, the newest first; they stand above.
     arrived: ReadSignal<Vec<PathRow>>,
 ) -> impl IntoView {
+    let of_arrived = StoredValue::new(cache.clone());
     let rows = rows
         .into_iter()
         .map(|path| {
@@ -81,7 +85,7 @@ pub fn PathTable(
             let moved = move || arrived.with(|arrived| arrived.iter().any(|path| path.hash == hash));
             view! {
                 <tr role="row" class:hidden=moved>
-                    <PathCells path />
+                    <PathCells path cache=cache.clone() />
                 </tr>
             }
         })
@@ -90,7 +94,7 @@ pub fn PathTable(
         <Table caption="Store paths" columns=&COLUMNS>
             <For each=move || arrived.get() key=|path| (path.hash, path.pushed_at) let(path)>
                 <Row class="animate-arrive bg-accent-ground">
-                    <PathCells path />
+                    <PathCells path cache=of_arrived.get_value() />
                 </Row>
             </For>
             {rows}
@@ -104,7 +108,7 @@ pub fn RecentTable(pushes: Vec<RecentPush>) -> impl IntoView {
         .into_iter()
         .map(|push| {
             let path = push.path;
-            let named = view! { <Named path=path.clone() /> };
+            let named = view! { <Named path=path.clone() cache=push.cache.to_string() /> };
             view! {
                 <Row>
                     <Cell class="wide roomy">{named}</Cell>

@@ -15,11 +15,15 @@ pub fn DialogOpener(
     #[prop(optional, into)]
     describes: Option<String>,
     #[prop(default = Look::Quiet)] look: Look,
+    /// As high as the buttons beside it; otherwise small, for rows.
+    #[prop(optional)]
+    full: bool,
 ) -> impl IntoView {
+    let size = if full { "" } else { "button-small" };
     view! {
         <button
             r#type="button"
-            class=format!("{} button-small", look.class())
+            class=format!("{} {size}", look.class())
             popovertarget=dialog
             aria-label=describes
         >

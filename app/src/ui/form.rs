@@ -51,7 +51,7 @@ pub fn typed(name: &str) -> String {
         use wasm_bindgen::JsCast;
         let field = document().get_element_by_id(&format!("field-{name}"));
         let text = field.and_then(|field| field.dyn_into::<leptos::web_sys::HtmlInputElement>().ok());
-        return text.map(|field| super::encoded(&field.value())).unwrap_or_default();
+        text.map(|field| super::encoded(&field.value())).unwrap_or_default()
     }
     #[cfg(not(feature = "hydrate"))]
     String::new()

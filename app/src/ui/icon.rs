@@ -32,6 +32,7 @@ pub const DISK: Glyph = "M2.5 9.5h11v4h-11zM2.5 9.5 4.5 3h7l2 6.5M11 11.5h.1";
 pub const KEY_ROUND: Glyph = "M7 8a2.25 2.25 0 1 1-4.5 0 2.25 2.25 0 0 1 4.5 0zM7 8h6.5v2.5M11 8v2";
 pub const TERMINAL: Glyph = "M2 3h12v10H2zM4.5 6l2 2-2 2M8.5 10.5h3";
 
+pub const SERVER: Glyph = "M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.1M5 11h.1";
 pub const PIN: Glyph = "M5.5 2.5h5M6.5 2.5v4L4 9.5h8L9.5 6.5v-4M8 9.5v4";
 pub const FOLDER: Glyph = "M2 4h4l1.5 1.5H14V13H2z";
 pub const FILE: Glyph = "M4 2.5h5l3 3v8H4zM9 2.5v3h3";

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod check;
 pub mod event;
 pub mod format;
+pub mod instance;
 pub mod key;
 pub mod name;
 pub mod overview;

@@ -20,6 +20,7 @@ pub mod event;
 pub mod export;
 mod failpoint;
 pub mod fetch;
+pub mod instance;
 pub mod key;
 mod login_limit;
 mod overview;

@@ -7,6 +7,7 @@
 mod account;
 mod activity;
 mod aside;
+mod audited;
 mod cache;
 mod check;
 mod dead;
@@ -308,6 +309,7 @@ mod tests {
             account::ALL,
             activity::ALL,
             aside::ALL,
+            audited::ALL,
             cache::ALL,
             check::ALL,
             dead::ALL,

@@ -108,7 +108,7 @@ impl ListRow {
 }
 
 /// `text` for LIKE, with its wild cards taken literally.
-fn like_literal(text: &str) -> String {
+pub(super) fn like_literal(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '%' | '_' | '\\') {

@@ -4,6 +4,7 @@ use super::*;
 use crate::{Client, Error, setup::SetupFinish};
 use iglu_api::{
     cache::CacheChange,
+    instance::AuditQuery,
     path::PathQuery,
     pin::{Keep, PinCreate},
     retention::{PushLimits, Retention},
@@ -203,11 +204,11 @@ async fn every_method_as_every_caller() {
     ];
     let name = UserName::parse("new").unwrap();
     for (caller, row) in callers.iter().zip([
-        [Who, Who, Who, Who, Who, Who, Who, Who],
-        [No, No, Who, Who, Who, Who, Who, Who],
-        [No, No, No, Yes, Yes, Yes, Yes, Yes],
-        [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes],
-        [Yes, Yes, Yes, Yes, Yes, Who, Who, Who],
+        [Who, Who, Who, Who, Who, Who, Who, Who, Who, Who],
+        [No, No, Who, Who, Who, Who, Who, Who, No, No],
+        [No, No, No, Yes, Yes, Yes, Yes, Yes, No, No],
+        [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes],
+        [Yes, Yes, Yes, Yes, Yes, Who, Who, Who, Yes, Yes],
     ]) {
         let answers = [
             heard(core.cache().create(caller, &create).await),
@@ -221,6 +222,8 @@ async fn every_method_as_every_caller() {
                 Error::Unauthenticated(message) if message == "this account is gone" => Error::NotFound(message),
                 error => error,
             })),
+            heard(core.instance().get(caller).await),
+            heard(core.instance().audit(caller, &AuditQuery::default()).await),
         ];
         assert_eq!(answers, row, "{}", caller.label());
     }

@@ -1,0 +1,52 @@
+//! The whole server as administrators see it.
+
+use crate::{
+    Timestamp,
+    work::{StorageStatus, Work},
+};
+use serde::{Deserialize, Serialize};
+
+/// What a server is and does at this moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    pub version: String,
+    /// `SQLite` or `PostgreSQL`.
+    pub database: String,
+    pub public_url: String,
+    pub storage: StorageStatus,
+    pub work: Vec<Work>,
+}
+
+/// A change that somebody made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRow {
+    pub id: i64,
+    pub at: Timestamp,
+    /// The label of a person, a token, or `operator` for the command line.
+    pub actor: String,
+    /// `noun.verb`
+    pub action: String,
+    pub object: String,
+    /// The client's address, where it was known.
+    pub address: String,
+}
+
+/// A part of the audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditQuery {
+    /// A part of actor, action, object or address; empty for all.
+    pub search: String,
+    /// Rows older than this one.
+    pub before: Option<i64>,
+}
+
+/// The newest rows first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditPage {
+    pub rows: Vec<AuditRow>,
+    pub has_more: bool,
+}
+
+impl AuditPage {
+    pub const ROWS: usize = 50;
+}
