@@ -13,6 +13,7 @@ use crate::{
         cache_pins::CachePins,
         cache_retention::CacheRetention,
         cache_settings::CacheSettings,
+        cache_statistics::CacheStatistics,
         cache_use::CacheUse,
         caches::Caches,
         first_push::FirstPushPage,
@@ -76,6 +77,7 @@ pub fn App() -> impl IntoView {
                         <Route path=path!("/pins") view=CachePins ssr=SsrMode::Async />
                         <Route path=path!("/keys") view=CacheKeys ssr=SsrMode::Async />
                         <Route path=path!("/retention") view=CacheRetention ssr=SsrMode::Async />
+                        <Route path=path!("/statistics") view=CacheStatistics ssr=SsrMode::Async />
                         <Route path=path!("/settings") view=CacheSettings ssr=SsrMode::Async />
                     </ParentRoute>
                     <ParentRoute path=path!("/admin") view=AdminPage ssr=SsrMode::Async>

@@ -394,6 +394,44 @@ async fn settings_change_and_caches_end_on_their_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statistics_tell_what_happened() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, lib, _) = team(&server).await;
+    let token = Credentials::Bearer(server.token("team", Scope::Pull).unwrap());
+    let get = async |path: &str| {
+        let url = format!("{}/team/{path}", server.url());
+        server.http().call(Method::GET, &url, &token, &[], Bytes::new()).await.unwrap()
+    };
+    let narinfo = get(&format!("{}.narinfo", lib.hash())).await.text();
+    for _ in 0..3 {
+        assert_eq!(get("00000000000000000000000000000000.narinfo").await.status, 404);
+    }
+    let url = narinfo.lines().find_map(|line| line.strip_prefix("URL: ")).unwrap();
+    let file = get(url).await.body.len();
+    for (span, points) in [("day", 24), ("week", 28), ("month", 30), ("year", 52)] {
+        for cache in ["team", ""] {
+            let text = ada.get(&format!("/api/ui/statistics_get?cache={cache}&span={span}")).await.text();
+            let statistics: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let total = &statistics["total"];
+            assert_eq!(statistics["points"].as_array().unwrap().len(), points);
+            assert_eq!((&total["narinfo_misses"], &total["nar_bytes"]), (&3.into(), &file.into()), "{cache} {span}");
+            assert_eq!(total["pushed_paths"], 2, "{cache} {span}");
+            let last = &statistics["points"][points - 1];
+            assert_eq!(last["traffic"], *total, "all of it was just now");
+            assert_eq!(last["size"].is_null(), cache.is_empty());
+        }
+    }
+    let page = ada.get("/caches/team/statistics?span=day").await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("Show data"));
+    assert!(ada.get("/").await.text().contains("Lookups"));
+    let mut stranger = Browser::new(&server);
+    for path in ["/api/ui/statistics_get?cache=team", "/api/ui/statistics_get"] {
+        assert_ne!(stranger.get(path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn administrators_see_the_server_and_who_changed_what() {
     let server = Server::start().await.unwrap();
     let (mut ada, ..) = team(&server).await;

@@ -190,6 +190,7 @@ const DOORS: &[(&str, &str)] = &[
     ("session_revoke", "forms_work_and_other_sites_cannot_post"),
     ("setup_finish", "a_set_up_link_is_good_once"),
     ("setup_get", "a_set_up_link_is_good_once"),
+    ("statistics_get", "statistics_tell_what_happened"),
     ("token_create", "forms_work_and_other_sites_cannot_post"),
     ("token_list", "forms_work_and_other_sites_cannot_post"),
     ("token_revoke", "forms_work_and_other_sites_cannot_post"),

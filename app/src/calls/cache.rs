@@ -89,6 +89,7 @@ pub async fn cache_change(
         client_filter_keys: Some(words(&client_filter_keys)),
         upstreams: Some(words(&upstreams)),
     };
+    call.core.refresh().await?;
     let before = settings_of(&call.core.cache().get(&call.caller, &name).await?);
     if serde_json::from_str::<api::CacheChange>(&seen).is_ok_and(|seen| seen != before) {
         return Err(super::changed_meanwhile("the settings"));

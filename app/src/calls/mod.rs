@@ -12,6 +12,7 @@ pub mod path;
 pub mod pin;
 pub mod retention;
 pub mod setup;
+pub mod statistics;
 pub mod token;
 
 #[cfg(feature = "ssr")]

@@ -101,6 +101,7 @@ pub async fn retention_set(
 ) -> Result<(), UiError> {
     let call = super::context::Call::here()?;
     let rules = RulesText { pushed_days, used_days, bytes, revisions }.parse()?;
+    call.core.refresh().await?;
     let retention = call.core.retention();
     let (before, _) = retention.get(&call.caller, &cache).await?;
     if serde_json::from_str::<Retention>(&seen).is_ok_and(|seen| seen != before) {

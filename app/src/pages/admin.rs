@@ -167,11 +167,11 @@ fn WorkRow(work: Work) -> impl IntoView {
                     <span class="font-medium">{name}</span>
                     <span class="text-dim">" " {about}</span>
                 </span>
+                {said.map(|said| view! { <span class="block break-words text-soft">{said}</span> })}
             </Cell>
             <Cell label="State" class="wide">
                 <span class="inline-flex flex-wrap items-center gap-x-2 gap-y-1">
                     {badge} {progress.map(|progress| view! { <span class="text-dim">{progress}</span> })}
-                    {said.map(|said| view! { <span class="break-words text-soft">{said}</span> })}
                 </span>
             </Cell>
             <Cell label="Last run" class="number">

@@ -89,7 +89,7 @@ fn Head(cache: CacheDetail) -> impl IntoView {
         <nav class="-mt-2 mb-6 overflow-x-auto border-b border-line" aria-label=format!("Pages of {name}")>
             <ul class="flex gap-5">
                 {tab("Use", base.clone())} {tab("Paths", format!("{base}/paths"))} {tab("Pins", format!("{base}/pins"))}
-                {tab("Keys", format!("{base}/keys"))}
+                {tab("Keys", format!("{base}/keys"))} {tab("Statistics", format!("{base}/statistics"))}
                 {may_change
                     .then(|| {
                         view! {

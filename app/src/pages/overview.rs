@@ -1,8 +1,14 @@
 //! The first page: how much there is, what came last, what needs a person.
 
-use super::{cache_table::CacheTable, frame::NewCache, loaded::when_loaded, path_table::RecentTable};
+use super::{
+    cache_table::CacheTable,
+    charts::{Charts, Spans},
+    frame::NewCache,
+    loaded::{part_when_loaded, when_loaded},
+    path_table::RecentTable,
+};
 use crate::{
-    calls::overview::overview_get,
+    calls::{UiError, overview::overview_get, statistics::statistics_get},
     ui::{
         empty::Empty,
         form::sentence,
@@ -18,13 +24,18 @@ use iglu_api::{
     cache::Traffic,
     format,
     overview::{Attention, Overview},
+    statistics::Statistics,
 };
 use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
 
 #[component]
 pub fn OverviewPage() -> impl IntoView {
     let overview = Resource::new_blocking(|| (), |_| overview_get());
-    when_loaded(overview, |overview| view! { <Loaded overview /> }.into_any())
+    let query = use_query_map();
+    let span = Memo::new(move |_| query.with(|query| query.get("span").unwrap_or_default()));
+    let statistics = Resource::new_blocking(move || span.get(), |span| statistics_get(String::new(), span));
+    when_loaded(overview, move |overview| view! { <Loaded overview statistics /> }.into_any())
 }
 
 /// The four numbers of one cache, or of all of them.
@@ -55,7 +66,7 @@ pub fn four_stats(path_count: u64, stored_bytes: u64, traffic: &Traffic) -> Vec<
 }
 
 #[component]
-fn Loaded(overview: Overview) -> impl IntoView {
+fn Loaded(overview: Overview, statistics: Resource<Result<Statistics, UiError>>) -> impl IntoView {
     let stats = four_stats(overview.path_count, overview.stored_bytes, &overview.traffic);
     let first_cache = overview.caches.first().map(|cache| cache.name.clone());
     let caches = if overview.caches.is_empty() {
@@ -105,6 +116,26 @@ fn Loaded(overview: Overview) -> impl IntoView {
             <Section id="attention" title="Needs attention">
                 <div class="card">{attention}</div>
             </Section>
+            {part_when_loaded(
+                statistics,
+                |statistics| {
+                    let chosen = statistics.span;
+                    Some(
+                        view! {
+                            <section class="flex flex-col gap-3" aria-labelledby="traffic">
+                                <div class="flex flex-wrap items-center justify-between gap-3">
+                                    <h2 id="traffic" class="text-lg font-semibold">
+                                        "Traffic"
+                                    </h2>
+                                    <Spans chosen address="/" />
+                                </div>
+                                <Charts statistics />
+                            </section>
+                        }
+                            .into_any(),
+                    )
+                },
+            )}
             <Section id="caches" title="Caches">
                 {caches}
             </Section>

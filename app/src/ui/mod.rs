@@ -3,6 +3,7 @@
 pub mod badge;
 pub mod breadcrumb;
 pub mod button;
+pub mod chart;
 pub mod code;
 pub mod copy;
 pub mod dialog;

@@ -16,6 +16,7 @@ pub mod overview;
 pub mod path;
 pub mod pin;
 pub mod retention;
+pub mod statistics;
 pub mod time;
 pub mod token;
 pub mod work;

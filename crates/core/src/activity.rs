@@ -27,7 +27,15 @@ pub struct Counters {
     pub nar_requests: Counter,
     pub nar_bytes: Counter,
     pub pushed_paths: Counter,
-    flushed: Mutex<ActivityDelta>,
+    flushed: Mutex<Flushed>,
+}
+
+/// What is in the database of one cache.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flushed {
+    totals: ActivityDelta,
+    /// Paths and bytes; `None` before the first flush of this process.
+    size: Option<(u64, u64)>,
 }
 
 /// A number on a cache line of its own, so that two cores counting different things do not wait for each other.
@@ -49,7 +57,7 @@ impl Counters {
     /// What is counted and not yet written.
     pub(crate) fn pending(&self) -> Traffic {
         let total = self.totals();
-        let flushed = *self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+        let flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner).totals;
         let since = |total: i64, flushed: i64| (total - flushed).unsigned_abs();
         Traffic {
             narinfo_hits: since(total.narinfo_hits, flushed.narinfo_hits),
@@ -59,6 +67,12 @@ impl Counters {
         }
     }
 
+    /// Downloads that are counted and not yet written.
+    pub(crate) fn pending_nar_requests(&self) -> u64 {
+        let flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner).totals;
+        (self.totals().nar_requests - flushed.nar_requests).unsigned_abs()
+    }
+
     fn totals(&self) -> ActivityDelta {
         let signed = |counter: &Counter| i64::try_from(counter.get()).unwrap_or(i64::MAX);
         ActivityDelta {
@@ -66,6 +80,7 @@ impl Counters {
             narinfo_misses: signed(&self.narinfo_misses),
             nar_bytes: signed(&self.nar_bytes),
             pushed_paths: signed(&self.pushed_paths),
+            nar_requests: signed(&self.nar_requests),
         }
     }
 }
@@ -105,14 +120,16 @@ impl Activity {
             let total = counters.totals();
             let flushed = *counters.flushed.lock().unwrap_or_else(PoisonError::into_inner);
             let delta = ActivityDelta {
-                narinfo_hits: total.narinfo_hits - flushed.narinfo_hits,
-                narinfo_misses: total.narinfo_misses - flushed.narinfo_misses,
-                nar_bytes: total.nar_bytes - flushed.nar_bytes,
-                pushed_paths: total.pushed_paths - flushed.pushed_paths,
+                narinfo_hits: total.narinfo_hits - flushed.totals.narinfo_hits,
+                narinfo_misses: total.narinfo_misses - flushed.totals.narinfo_misses,
+                nar_bytes: total.nar_bytes - flushed.totals.nar_bytes,
+                pushed_paths: total.pushed_paths - flushed.totals.pushed_paths,
+                nar_requests: total.nar_requests - flushed.totals.nar_requests,
             };
-            if delta != ActivityDelta::default() {
+            let size = Some((cache.path_count(), cache.stored_bytes()));
+            if delta != ActivityDelta::default() || size != flushed.size {
                 deltas.push((cache.id, delta));
-                totals.push((cache.clone(), total));
+                totals.push((cache.clone(), Flushed { totals: total, size }));
             }
         }
         if !deltas.is_empty() {

@@ -37,6 +37,7 @@ pub mod retention;
 mod scrub;
 pub mod secret;
 pub mod setup;
+pub mod statistics;
 mod storage;
 pub mod storage_move;
 #[cfg(test)]
@@ -318,8 +319,8 @@ impl Core {
         self.refresh().await
     }
 
-    /// Takes over what other processes changed.
-    async fn refresh(&self) -> Result<()> {
+    /// Takes over what other processes changed; a timer does it every second.
+    pub async fn refresh(&self) -> Result<()> {
         if self.db.generation().await? != self.directory.generation() {
             self.load_settings().await?;
             self.directory.reload(&self.db, &self.master).await?;

@@ -18,6 +18,9 @@ const LOG_AGE: i64 = 30 * Timestamp::DAY;
 const LOOKED_AT: &str = "orphans_looked_at";
 /// How long the history of removals is kept, in milliseconds.
 const HISTORY: i64 = 400 * Timestamp::DAY;
+/// How long statistics are kept by the hour, and then by the day, in milliseconds.
+const HOURS_KEPT: i64 = 60 * Timestamp::DAY;
+const DAYS_KEPT: i64 = 800 * Timestamp::DAY;
 /// Rows that are removed in one transaction.
 const SOME: i64 = 200;
 
@@ -173,6 +176,7 @@ async fn sweep(core: &Core) -> Result<String> {
     core.db.session_delete_old(now.0).await?;
     core.db.pin_delete_expired(now.0).await?;
     core.db.removal_delete_old(now.plus(-HISTORY).0).await?;
+    while core.db.activity_roll_up(now.plus(-HOURS_KEPT).0, now.plus(-DAYS_KEPT).0).await? > 0 {}
     core.storage_require().await?;
     loop {
         let stale = core.db.upload_list_stale(now.plus(-UPLOAD_LIFETIME).0).await?;

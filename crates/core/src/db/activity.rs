@@ -2,14 +2,30 @@
 
 use super::*;
 use crate::activity::PulledFile;
+use sqlx::{AssertSqlSafe, FromRow};
 
 statements! {
-    ADD_ACTIVITY = "INSERT INTO cache_activity (cache_id, hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (cache_id, hour) DO UPDATE SET \
+    ADD_ACTIVITY = "INSERT INTO cache_activity (cache_id, hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths, nar_requests, \
+        path_count, stored_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT path_count FROM cache WHERE id = $1), \
+        (SELECT stored_bytes FROM cache WHERE id = $1)) ON CONFLICT (cache_id, hour) DO UPDATE SET \
         narinfo_hits = cache_activity.narinfo_hits + excluded.narinfo_hits, \
         narinfo_misses = cache_activity.narinfo_misses + excluded.narinfo_misses, \
         nar_bytes = cache_activity.nar_bytes + excluded.nar_bytes, \
-        pushed_paths = cache_activity.pushed_paths + excluded.pushed_paths";
+        pushed_paths = cache_activity.pushed_paths + excluded.pushed_paths, \
+        nar_requests = cache_activity.nar_requests + excluded.nar_requests, \
+        path_count = excluded.path_count, stored_bytes = excluded.stored_bytes";
+    LIST_ACTIVITY = "SELECT hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths, nar_requests, path_count, stored_bytes \
+        FROM cache_activity WHERE cache_id = $1 AND hour >= $2 ORDER BY hour";
+    GET_SIZE_BEFORE = "SELECT path_count, stored_bytes FROM cache_activity WHERE cache_id = $1 AND hour < $2 \
+        AND path_count IS NOT NULL AND stored_bytes IS NOT NULL ORDER BY hour DESC LIMIT 1";
+    LIST_OLD_DAYS = "SELECT DISTINCT cache_id, hour - hour % 86400000 AS day FROM cache_activity \
+        WHERE hour < $1 AND hour % 86400000 <> 0 ORDER BY cache_id, day LIMIT 200";
+    LIST_DAY = "SELECT hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths, nar_requests, path_count, stored_bytes \
+        FROM cache_activity WHERE cache_id = $1 AND hour >= $2 AND hour < $2 + 86400000 ORDER BY hour";
+    DELETE_DAY = "DELETE FROM cache_activity WHERE cache_id = $1 AND hour >= $2 AND hour < $2 + 86400000";
+    INSERT_DAY = "INSERT INTO cache_activity (cache_id, hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths, nar_requests, \
+        path_count, stored_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    DELETE_OLD_ACTIVITY = "DELETE FROM cache_activity WHERE hour < $1";
     PULL_FILE = "UPDATE store_path SET last_pulled_at = $3 WHERE cache_id = $1 AND nar_id IN (SELECT id FROM nar WHERE file_hash = $2)";
 }
 
@@ -20,9 +36,86 @@ pub(crate) struct ActivityDelta {
     pub narinfo_misses: i64,
     pub nar_bytes: i64,
     pub pushed_paths: i64,
+    pub nar_requests: i64,
+}
+
+/// An hour, or a day of long ago, or several of them added up.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct ActivityRow {
+    pub hour: i64,
+    pub narinfo_hits: i64,
+    pub narinfo_misses: i64,
+    pub nar_bytes: i64,
+    pub pushed_paths: i64,
+    pub nar_requests: i64,
+    pub path_count: Option<i64>,
+    pub stored_bytes: Option<i64>,
 }
 
 impl Db {
+    /// What was asked of a cache since then, the oldest first.
+    pub async fn activity_of(&self, cache_id: i64, since: i64) -> Result<Vec<ActivityRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_ACTIVITY).bind(cache_id).bind(since).fetch_all(pool).await?))
+    }
+
+    /// What was asked of these caches since then, added up by steps.
+    pub async fn activity_of_all(&self, caches: &[i64], since: i64, step: i64) -> Result<Vec<ActivityRow>> {
+        let mut found = Vec::new();
+        for chunk in caches.chunks(CHUNK) {
+            let sql = format!(
+                "SELECT MIN(hour) AS hour, CAST(SUM(narinfo_hits) AS BIGINT) AS narinfo_hits, \
+                 CAST(SUM(narinfo_misses) AS BIGINT) AS narinfo_misses, CAST(SUM(nar_bytes) AS BIGINT) AS nar_bytes, \
+                 CAST(SUM(pushed_paths) AS BIGINT) AS pushed_paths, CAST(SUM(nar_requests) AS BIGINT) AS nar_requests, \
+                 CAST(NULL AS BIGINT) AS path_count, CAST(NULL AS BIGINT) AS stored_bytes FROM cache_activity \
+                 WHERE hour >= $1 AND cache_id IN ({}) GROUP BY (hour - $1) / $2",
+                placeholders(3, chunk.len())
+            );
+            let rows: Vec<ActivityRow> = read!(self, |pool| {
+                let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(since).bind(step);
+                for id in chunk {
+                    query = query.bind(id);
+                }
+                query.fetch_all(pool).await?
+            });
+            found.extend(rows);
+        }
+        Ok(found)
+    }
+
+    /// Paths and bytes of a cache at the last look before then.
+    pub async fn size_before(&self, cache_id: i64, before: i64) -> Result<Option<(i64, i64)>> {
+        Ok(read!(self, |pool| sqlx::query_as(GET_SIZE_BEFORE).bind(cache_id).bind(before).fetch_optional(pool).await?))
+    }
+
+    /// Adds up the hours of some days before `before`, and forgets what is older than `forgotten`. How many days.
+    pub async fn activity_roll_up(&self, before: i64, forgotten: i64) -> Result<usize> {
+        let days: Vec<(i64, i64)> =
+            read!(self, |pool| sqlx::query_as(LIST_OLD_DAYS).bind(before).fetch_all(pool).await?);
+        transact!(self, |tx| {
+            sqlx::query(DELETE_OLD_ACTIVITY).bind(forgotten).execute(&mut *tx).await?;
+            for (cache_id, day) in &days {
+                let hours: Vec<ActivityRow> =
+                    sqlx::query_as(LIST_DAY).bind(cache_id).bind(day).fetch_all(&mut *tx).await?;
+                sqlx::query(DELETE_DAY).bind(cache_id).bind(day).execute(&mut *tx).await?;
+                let sum = |number: fn(&ActivityRow) -> i64| hours.iter().map(number).sum::<i64>();
+                let last = |number: fn(&ActivityRow) -> Option<i64>| hours.iter().rev().find_map(number);
+                sqlx::query(INSERT_DAY)
+                    .bind(cache_id)
+                    .bind(day)
+                    .bind(sum(|row| row.narinfo_hits))
+                    .bind(sum(|row| row.narinfo_misses))
+                    .bind(sum(|row| row.nar_bytes))
+                    .bind(sum(|row| row.pushed_paths))
+                    .bind(sum(|row| row.nar_requests))
+                    .bind(last(|row| row.path_count))
+                    .bind(last(|row| row.stored_bytes))
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        });
+        Ok(days.len())
+    }
+
     pub async fn activity_add(&self, hour: i64, deltas: &[(i64, ActivityDelta)]) -> Result<()> {
         transact!(self, |tx| {
             for (cache_id, delta) in deltas {
@@ -33,6 +126,7 @@ impl Db {
                     .bind(delta.narinfo_misses)
                     .bind(delta.nar_bytes)
                     .bind(delta.pushed_paths)
+                    .bind(delta.nar_requests)
                     .execute(&mut *tx)
                     .await?;
             }

@@ -26,7 +26,7 @@ mod side;
 mod token;
 
 pub(crate) use account::NewSession;
-pub(crate) use activity::ActivityDelta;
+pub(crate) use activity::{ActivityDelta, ActivityRow};
 pub(crate) use aside::{DamagedRow, Departure};
 pub(crate) use cache::{CacheRow, CacheUpdate, NewCache};
 pub(crate) use check::NarRow;

@@ -7,6 +7,7 @@ mod large;
 mod model;
 mod returning;
 mod rights;
+mod statistics;
 mod story;
 mod transfer;
 

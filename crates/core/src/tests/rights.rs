@@ -8,6 +8,7 @@ use iglu_api::{
     path::PathQuery,
     pin::{Keep, PinCreate},
     retention::{PushLimits, Retention},
+    statistics::Span,
     token::TokenCreate,
 };
 
@@ -66,6 +67,7 @@ async fn every_method_as_every_caller() {
                 ("path.damaged", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
                 ("path.detail", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
                 ("path.folder", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
+                ("statistics.of_cache", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
                 ("retention.get", [Who, Yes, Yes, Yes, Who, Yes, Yes, Yes, Yes]),
                 ("retention.set", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
                 ("retention.check", [Who, No, No, Yes, Who, Yes, No, Yes, Yes]),
@@ -101,6 +103,7 @@ async fn every_method_as_every_caller() {
                 ("path.damaged", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
                 ("path.detail", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
                 ("path.folder", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
+                ("statistics.of_cache", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
                 ("retention.get", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes]),
                 ("retention.set", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
                 ("retention.check", [Who, No, No, Yes, No, Yes, No, Yes, Yes]),
@@ -163,6 +166,7 @@ async fn every_method_as_every_caller() {
                 heard(core.path().damaged(caller, name).await),
                 heard(core.path().detail(caller, name, thing("x", &[]).claim.store_path.hash()).await),
                 heard(core.path().folder(caller, name, thing("x", &[]).claim.store_path.hash(), "").await),
+                heard(core.statistics().of_cache(caller, name, Span::Day).await),
                 heard(keeping.get(caller, name).await),
                 heard(keeping.set(caller, name, &Retention::default(), false).await),
                 heard(keeping.check(caller, name, &Retention::default(), false).await),
@@ -204,11 +208,11 @@ async fn every_method_as_every_caller() {
     ];
     let name = UserName::parse("new").unwrap();
     for (caller, row) in callers.iter().zip([
-        [Who, Who, Who, Who, Who, Who, Who, Who, Who, Who],
-        [No, No, Who, Who, Who, Who, Who, Who, No, No],
-        [No, No, No, Yes, Yes, Yes, Yes, Yes, No, No],
-        [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes],
-        [Yes, Yes, Yes, Yes, Yes, Who, Who, Who, Yes, Yes],
+        [Who, Who, Who, Who, Who, Who, Who, Who, Who, Who, Who],
+        [No, No, Who, Who, Who, Who, Who, Who, No, No, Who],
+        [No, No, No, Yes, Yes, Yes, Yes, Yes, No, No, Yes],
+        [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes],
+        [Yes, Yes, Yes, Yes, Yes, Who, Who, Who, Yes, Yes, Who],
     ]) {
         let answers = [
             heard(core.cache().create(caller, &create).await),
@@ -224,6 +228,7 @@ async fn every_method_as_every_caller() {
             })),
             heard(core.instance().get(caller).await),
             heard(core.instance().audit(caller, &AuditQuery::default()).await),
+            heard(core.statistics().of_all(caller, Span::Day).await),
         ];
         assert_eq!(answers, row, "{}", caller.label());
     }
