@@ -15,6 +15,7 @@ use crate::{
         cache_settings::CacheSettings,
         cache_statistics::CacheStatistics,
         cache_use::CacheUse,
+        cache_why::CacheWhy,
         caches::Caches,
         first_push::FirstPushPage,
         frame::FramedPages,
@@ -74,6 +75,7 @@ pub fn App() -> impl IntoView {
                         <Route path=path!("") view=CacheUse ssr=SsrMode::Async />
                         <Route path=path!("/paths") view=CachePaths ssr=SsrMode::Async />
                         <Route path=path!("/paths/:hash") view=CachePath ssr=SsrMode::Async />
+                        <Route path=path!("/why") view=CacheWhy ssr=SsrMode::Async />
                         <Route path=path!("/pins") view=CachePins ssr=SsrMode::Async />
                         <Route path=path!("/keys") view=CacheKeys ssr=SsrMode::Async />
                         <Route path=path!("/retention") view=CacheRetention ssr=SsrMode::Async />

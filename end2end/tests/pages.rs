@@ -432,6 +432,53 @@ async fn statistics_tell_what_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_a_path_is_not_substituted() {
+    let server = Server::start().await.unwrap();
+    let (mut ada, lib, app) = team(&server).await;
+    async fn why(ada: &mut Browser<'_>, path: &str) -> Vec<(String, String)> {
+        let text = ada.get(&format!("/api/ui/path_why?cache=team&path={}", path.replace('/', "%2F"))).await.text();
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        answer["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|check| (text(&check["verdict"]), text(&check["finding"])))
+            .collect()
+    }
+    let bad = |checks: &[(String, String)]| -> Vec<String> {
+        checks.iter().filter(|(verdict, _)| verdict == "bad").map(|(_, finding)| finding.clone()).collect()
+    };
+    let served = why(&mut ada, &lib.path).await;
+    assert_eq!(bad(&served), [""; 0], "{served:?}");
+    for part in ["private", "signed it", "NAR file is there", "remembers", "priority 41"] {
+        assert!(served.iter().any(|(_, finding)| finding.contains(part)), "{part}: {served:?}");
+    }
+    let renamed = why(&mut ada, &format!("/nix/store/{}-other", lib.hash())).await;
+    assert!(bad(&renamed)[0].contains("another name"), "{renamed:?}");
+    let absent = why(&mut ada, "/nix/store/00000000000000000000000000000000-absent").await;
+    assert!(bad(&absent)[0].contains("is not in cache"), "{absent:?}");
+    // What waits names what it waits for.
+    let client = server.cachix(Some(&server.token("team", Scope::Push).unwrap()));
+    let held = Object::synthetic("held", 1_000, 9).referring_to("/nix/store/11111111111111111111111111111111-gone");
+    client.push("team", std::slice::from_ref(&held), &PushOptions::default()).await.unwrap();
+    let held = why(&mut ada, &held.path).await;
+    assert!(bad(&held)[0].contains("11111111111111111111111111111111-gone"), "{held:?}");
+    // So does what went and what broke.
+    let detail = ada.get(&format!("/api/ui/path_get?cache=team&hash={}", app.hash())).await.text();
+    let detail: serde_json::Value = serde_json::from_str(&detail).unwrap();
+    let file = detail["file_hash"].as_str().unwrap().trim_start_matches("sha256:");
+    std::fs::remove_file(server.data().join("storage/nar").join(&file[..2]).join(file)).unwrap();
+    let broken = why(&mut ada, &app.path).await;
+    assert!(bad(&broken)[0].contains("NAR file is not there"), "{broken:?}");
+    ada.post("path_remove", &[("cache", "team"), ("hash", lib.hash()), ("with_referrers", "true")]).await;
+    let mut why =
+        async |path: &str| ada.get(&format!("/caches/team/why?path={}", path.replace('/', "%2F"))).await.text();
+    assert!(why(&lib.path).await.contains("Somebody removed it"));
+    assert!(why("hello").await.contains("Paste a store path"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn administrators_see_the_server_and_who_changed_what() {
     let server = Server::start().await.unwrap();
     let (mut ada, ..) = team(&server).await;

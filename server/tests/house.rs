@@ -166,6 +166,7 @@ const DOORS: &[(&str, &str)] = &[
     ("path_folder", "a_path_has_a_page_with_its_files"),
     ("path_get", "a_path_has_a_page_with_its_files"),
     ("path_remove", "rules_are_previewed_saved_and_run_on_their_page"),
+    ("path_why", "why_a_path_is_not_substituted"),
     ("pin_create", "pins_are_managed_on_their_page"),
     ("pin_list", "pins_are_managed_on_their_page"),
     ("pin_remove", "pins_are_managed_on_their_page"),

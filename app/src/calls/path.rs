@@ -1,7 +1,10 @@
 //! Store paths of a cache.
 
 use super::UiError;
-use iglu_api::path::{FolderPage, PathDetail, PathPage};
+use iglu_api::{
+    path::{FolderPage, PathDetail, PathPage},
+    why::WhyAnswer,
+};
 use leptos::prelude::*;
 use server_fn::codec::GetUrl;
 
@@ -30,6 +33,13 @@ pub async fn path_folder(
 ) -> Result<Option<FolderPage>, UiError> {
     let call = super::context::Call::here()?;
     Ok(call.core.path().folder(&call.caller, &cache, hash_of(&hash)?, &folder).await?)
+}
+
+/// Why a path was not substituted. `path` is whatever names it.
+#[server(input = GetUrl)]
+pub async fn path_why(cache: String, path: String) -> Result<WhyAnswer, UiError> {
+    let call = super::context::Call::here()?;
+    Ok(call.core.path().why(&call.caller, &cache, &path).await?)
 }
 
 /// Takes a path out of its cache, with all that refers to it or not at all, and leads to where it can be undone.

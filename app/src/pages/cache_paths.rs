@@ -111,6 +111,11 @@ pub fn CachePaths() -> impl IntoView {
         {move || view! { <Title text=format!("Paths of {}", cache.name.get()) /> }}
         <h2 class="sr-only">"Paths"</h2>
         <SearchForm asked />
+        <p class="-mt-1 mb-4 text-sm">
+            <a class="link" href=move || format!("/caches/{}/why", cache.name.get())>
+                "Why was a path not substituted?"
+            </a>
+        </p>
         <div aria-live="polite">
             {move || {
                 (unseen.get() > 0)

@@ -15,6 +15,7 @@ pub mod cache_settings;
 pub mod cache_statistics;
 pub mod cache_table;
 pub mod cache_use;
+pub mod cache_why;
 pub mod caches;
 pub mod charts;
 pub mod first_push;

@@ -6,7 +6,8 @@ use leptos::prelude::*;
 #[component]
 pub fn Code(
     /// Names the block for tests and for links to it: `snippet-nix-conf`.
-    id: &'static str,
+    #[prop(into)]
+    id: Oco<'static, str>,
     /// Where the text belongs: a file's name, or "shell".
     #[prop(into)]
     place: String,
@@ -28,7 +29,7 @@ pub fn Code(
                 <Copy text=text what=what.clone() worded=true />
             </figcaption>
             // Focusable, so that the keyboard can scroll a long line.
-            <pre class="code" id=id data-testid=id tabindex="0" role="group" aria-label=what>
+            <pre class="code" id=id.clone() data-testid=id tabindex="0" role="group" aria-label=what>
                 <code>{lines}</code>
             </pre>
         </figure>

@@ -19,6 +19,7 @@ pub mod retention;
 pub mod statistics;
 pub mod time;
 pub mod token;
+pub mod why;
 pub mod work;
 
 pub use name::{CacheName, NameError, UserName};

@@ -44,6 +44,7 @@ pub mod storage_move;
 mod tests;
 pub mod token;
 mod upstream;
+mod why;
 mod work;
 
 pub use address::Address;

@@ -19,6 +19,8 @@ const closed = [
   "/caches/main/settings",
   "/caches/main/paths?q=nothing-like-it",
   "/caches/main/paths/00000000000000000000000000000000",
+  "/caches/main/why?path=00000000000000000000000000000000",
+  "/caches/main/why?path=nonsense",
   "/admin",
   "/admin/audit",
   "/caches/main/first-push",

@@ -14,6 +14,7 @@ macro_rules! path_columns {
 }
 
 statements! {
+    FIND_ASIDE = "SELECT hash, name, reason, why, since FROM set_aside WHERE cache_id = $1 AND hash = $2";
     DELETE_UNUSED_NAR = "DELETE FROM nar WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM store_path WHERE nar_id = $1) \
         AND NOT EXISTS (SELECT 1 FROM set_aside WHERE nar_id = $1) RETURNING file_hash, file_size";
     ADD_TO_CACHE = "UPDATE cache SET path_count = path_count + $2, stored_bytes = stored_bytes + $3 WHERE id = $1";
@@ -56,6 +57,17 @@ statements! {
 }
 
 /// A path out of its cache, about to be put back.
+/// A path that is out of its cache.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct AsideFound {
+    pub hash: String,
+    pub name: String,
+    /// `damaged`, `deleted` or `collected`.
+    pub reason: String,
+    pub why: String,
+    pub since: i64,
+}
+
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct AsideRow {
     pub id: i64,
@@ -393,6 +405,11 @@ impl Db {
     /// For each cache that has damaged paths, how many.
     pub async fn damaged_counts(&self) -> Result<Vec<(i64, i64)>> {
         Ok(read!(self, |pool| sqlx::query_as(COUNT_DAMAGED).fetch_all(pool).await?))
+    }
+
+    /// What became of the path with this hash part.
+    pub async fn aside_find(&self, cache_id: i64, hash: &str) -> Result<Option<AsideFound>> {
+        Ok(read!(self, |pool| sqlx::query_as(FIND_ASIDE).bind(cache_id).bind(hash).fetch_optional(pool).await?))
     }
 
     /// The newest damaged paths of a cache.

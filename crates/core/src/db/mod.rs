@@ -27,7 +27,7 @@ mod token;
 
 pub(crate) use account::NewSession;
 pub(crate) use activity::{ActivityDelta, ActivityRow};
-pub(crate) use aside::{DamagedRow, Departure};
+pub(crate) use aside::{AsideFound, DamagedRow, Departure};
 pub(crate) use cache::{CacheRow, CacheUpdate, NewCache};
 pub(crate) use check::NarRow;
 pub(crate) use dead::DeadFile;
