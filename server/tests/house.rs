@@ -129,6 +129,26 @@ const DOORS: &[(&str, &str)] = &[
     ("/api/v1/user", "scripts_get_json_urls_and_contents"),
     ("/ws", "cachix_deploy_is_not_there"),
     ("/ws-deployment", "cachix_deploy_is_not_there"),
+    ("/api/v1/audit", "scripts_do_what_pages_do"),
+    ("/api/v1/caches", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/keys", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/keys/{name}", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/limits", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/paths", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/paths/{hash}", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/paths/{hash}/files", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/pins", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/pins/{name}", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/removals", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/removals/{id}/undo", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/retention", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/retention/preview", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/statistics", "scripts_do_what_pages_do"),
+    ("/api/v1/caches/{cache}/why", "scripts_do_what_pages_do"),
+    ("/api/v1/instance", "scripts_do_what_pages_do"),
+    ("/api/v1/openapi.json", "the_api_describes_itself"),
+    ("/docs", "the_api_describes_itself"),
     ("/api/{*unknown}", "unknown_routes_and_wrong_methods"),
     ("/_api/v1/cache-config/{cache}", "attic_cache_configure"),
     ("/_api/v1/get-missing-paths", "attic_push_of_500_paths"),
@@ -209,6 +229,7 @@ fn every_door_has_a_test() {
     let mut doors = BTreeSet::new();
     for (_, text) in sources("server/src/http") {
         doors.extend(between(&text, ".route(\"", "\""));
+        doors.extend(between(&text, ", path = \"", "\""));
     }
     for (path, text) in sources("server/src") {
         if path.ends_with("metrics.rs") {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who is logged in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Me {
     pub name: UserName,
     pub is_admin: bool,
@@ -12,6 +13,7 @@ pub struct Me {
 
 /// A login of a person in one browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionRow {
     pub id: i64,
     pub created_at: Timestamp,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who may pull from a cache without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
     Public,
@@ -26,6 +27,7 @@ impl Visibility {
 
 /// What pushing clients are asked to compress with. Anything that Nix reads is accepted all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PreferredCompression {
     #[default]
@@ -44,6 +46,7 @@ impl PreferredCompression {
 
 /// Who signs the paths of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Signing {
     /// The server, with the cache's own keys. Signatures that come along are kept beside.
@@ -55,6 +58,7 @@ pub enum Signing {
 
 /// What a new cache is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CacheCreate {
     pub name: CacheName,
     pub visibility: Visibility,
@@ -68,6 +72,7 @@ pub struct CacheCreate {
 
 /// What is to change of a cache; `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CacheChange {
     pub visibility: Option<Visibility>,
     pub priority: Option<i32>,
@@ -97,6 +102,7 @@ impl CacheCreate {
 
 /// What the caller may do with one cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Permission {
     Pull,
@@ -116,6 +122,7 @@ impl Permission {
 
 /// A cache with the numbers of a list row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CacheSummary {
     pub name: CacheName,
     pub visibility: Visibility,
@@ -130,6 +137,7 @@ pub struct CacheSummary {
 
 /// What was asked of a cache in the last 30 days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Traffic {
     pub narinfo_hits: u64,
     pub narinfo_misses: u64,
@@ -152,6 +160,7 @@ impl Traffic {
 
 /// A cache with what its own page shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CacheDetail {
     pub summary: CacheSummary,
     /// The substituter URL, without a trailing slash.

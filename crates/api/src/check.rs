@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A stored file that is not what it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DamagedFile {
     /// Its SHA-256 in nix32, which is its name.
     pub file: String,
@@ -16,7 +17,9 @@ pub struct DamagedFile {
 
 /// A path that nobody can pull until it is pushed again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DamagedPath {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub hash: StorePathHash,
     pub name: String,
     pub why: String,
@@ -26,6 +29,7 @@ pub struct DamagedPath {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CheckReport {
     /// Whether files were read and hashed.
     pub is_full: bool,

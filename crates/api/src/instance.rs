@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a server is and does at this moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Instance {
     pub version: String,
     /// `SQLite` or `PostgreSQL`.
@@ -19,6 +20,7 @@ pub struct Instance {
 
 /// A change that somebody made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditRow {
     pub id: i64,
     pub at: Timestamp,
@@ -33,6 +35,7 @@ pub struct AuditRow {
 
 /// A part of the audit log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditQuery {
     /// A part of actor, action, object or address; empty for all.
     pub search: String,
@@ -42,6 +45,7 @@ pub struct AuditQuery {
 
 /// The newest rows first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditPage {
     pub rows: Vec<AuditRow>,
     pub has_more: bool,

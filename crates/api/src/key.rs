@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One key of a cache.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyRow {
     pub name: String,
     /// `name:base64`, ready for `trusted-public-keys`.
@@ -15,6 +16,7 @@ pub struct KeyRow {
 
 /// What a key is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
     /// The server signs with it, and has signed everything.

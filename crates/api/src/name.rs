@@ -63,6 +63,7 @@ const RESERVED: [&str; 41] = [
 /// The name of a cache: 1 to 50 of `a-z 0-9 - _ +`, the first a letter or digit, none of the words that Iglu's own
 /// pages need. It stands in URLs, host names and key names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct CacheName(Box<str>);
 
@@ -82,6 +83,7 @@ impl CacheName {
 
 /// The name that a person logs in with: 1 to 50 of `a-z 0-9 - _ . @`, the first a letter or digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct UserName(Box<str>);
 

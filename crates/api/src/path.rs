@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// A store path with the facts of a list row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PathRow {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub hash: StorePathHash,
     /// The part behind the hash: `hello-2.12`.
     pub name: String,
@@ -24,6 +26,7 @@ pub struct PathRow {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PathSort {
     #[default]
@@ -50,6 +53,7 @@ impl PathSort {
 
 /// Which part of a cache's paths to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PathQuery {
     /// The beginning of a hash or of a word of a name; empty for all.
     pub search: String,
@@ -59,6 +63,7 @@ pub struct PathQuery {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PathPage {
     pub rows: Vec<PathRow>,
     pub page: u32,
@@ -73,6 +78,7 @@ impl PathPage {
 
 /// A path of any cache in the list of recent pushes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecentPush {
     pub cache: CacheName,
     pub path: PathRow,
@@ -80,6 +86,7 @@ pub struct RecentPush {
 
 /// A store path with all that its own page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PathDetail {
     pub cache: CacheName,
     pub row: PathRow,
@@ -109,6 +116,7 @@ pub struct PathDetail {
 
 /// Who vouches for a path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PathSignature {
     pub key: String,
     /// Whether the cache hands out the key.
@@ -117,7 +125,9 @@ pub struct PathSignature {
 
 /// A path that another one names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PathLink {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub hash: StorePathHash,
     pub name: String,
     /// Bytes unpacked; `None` where the cache does not have it.
@@ -126,6 +136,7 @@ pub struct PathLink {
 
 /// A path and all that it needs, as far as the cache has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Closure {
     pub paths: u64,
     /// Bytes unpacked.
@@ -142,6 +153,7 @@ pub struct Closure {
 
 /// One folder of a path's files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FolderPage {
     /// Below the store path, without slashes at its ends; empty for the path itself.
     pub folder: String,
@@ -156,6 +168,7 @@ impl FolderPage {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileEntry {
     /// Empty where the store path is a single file.
     pub name: String,
@@ -163,6 +176,7 @@ pub struct FileEntry {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum FileKind {
     Folder { entries: u64 },

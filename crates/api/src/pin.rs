@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How long the revisions of a pin are kept. The form on the wire is that of the cachix protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "tag", content = "contents")]
 pub enum Keep {
     /// This revision for so many days.
@@ -18,6 +19,7 @@ pub enum Keep {
 
 /// What is to be pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PinCreate {
     pub name: String,
     /// `/nix/store/…`; it must be in the cache.
@@ -29,6 +31,7 @@ pub struct PinCreate {
 
 /// A pin with its newest revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PinRow {
     pub name: String,
     /// When the first revision that is still kept was made.
@@ -38,6 +41,7 @@ pub struct PinRow {
 
 /// One revision of a pin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PinRevision {
     /// Counted from 1 for each name.
     pub number: u64,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The rules of a cache; `None` is no such rule. Each rule alone takes paths out. What a pin's closure needs stays whatever they say,
 /// and so does what is younger than a day. A path counts as pushed and used when one that refers to it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {
     /// Days since the last push.
@@ -28,6 +29,7 @@ impl Retention {
 
 /// What may be pushed to a cache; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct PushLimits {
     /// Bytes of NAR files of all paths.
@@ -38,6 +40,7 @@ pub struct PushLimits {
 
 /// The rule that a path goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Not pushed for longer than the rule says.
@@ -67,7 +70,9 @@ impl Why {
 
 /// A path that would go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlannedPath {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub hash: StorePathHash,
     pub name: String,
     pub why: Why,
@@ -81,6 +86,7 @@ pub struct PlannedPath {
 
 /// What a run of the collector would do now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Preview {
     /// Paths of the cache.
     pub all_paths: u64,
@@ -101,6 +107,7 @@ pub struct Preview {
 
 /// How far a removal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RemovalState {
     Asked,
@@ -129,6 +136,7 @@ impl RemovalState {
 
 /// Paths that were taken out together, by people or by rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Removal {
     pub id: i64,
     pub cache: CacheName,

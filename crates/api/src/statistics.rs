@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How far back a chart goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Span {
     Day,
@@ -53,6 +54,7 @@ impl Span {
 
 /// One step of a chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Point {
     /// Its beginning.
     pub at: Timestamp,
@@ -65,6 +67,7 @@ pub struct Point {
 
 /// The oldest point first; the last one is not over yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Statistics {
     pub span: Span,
     pub points: Vec<Point>,

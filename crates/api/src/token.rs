@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a token is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenCreate {
     /// A label for people: `ci-push`.
     pub name: String,
@@ -17,6 +18,7 @@ pub struct TokenCreate {
 
 /// A token in a list. The secret itself is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenRow {
     pub id: i64,
     pub name: String,
@@ -33,6 +35,7 @@ pub struct TokenRow {
 
 /// A new token with its secret, which is shown this once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedToken {
     pub name: String,
     pub token: String,

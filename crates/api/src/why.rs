@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What was found out about a path, in the order in which Nix goes about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WhyAnswer {
     /// The store path as it was understood; only its hash part where nothing more was said.
     pub path: String,
@@ -20,6 +21,7 @@ impl WhyAnswer {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Good,
@@ -29,6 +31,7 @@ pub enum Verdict {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WhyCheck {
     pub verdict: Verdict,
     pub finding: String,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One kind of background work on this server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Work {
     pub name: String,
     /// What it does, in a few words.
@@ -23,6 +24,7 @@ pub struct Work {
 
 /// The storage as people see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StorageStatus {
     /// Folder or bucket.
     pub place: String,

@@ -64,6 +64,7 @@ test("pages", async ({ page, fresh, browser }) => {
     ["keys", "/caches/main/keys"],
     ["retention", "/caches/main/retention?pushed_days=&used_days=&bytes=10+MiB&revisions="],
     ["settings", "/caches/main/settings"],
+    ["why", `/caches/main/why?path=${encodeURIComponent(top)}`],
     ["statistics", "/caches/main/statistics?span=day"],
     ["admin", "/admin"],
     ["audit", "/admin/audit"],

@@ -12,6 +12,7 @@ mod files;
 mod nar_body;
 mod nix;
 pub mod ops;
+mod rest;
 mod ui;
 mod upload;
 
@@ -50,6 +51,7 @@ impl Doors {
             .merge(upload::router(core.clone()))
             .merge(events::router(core.clone(), stopping))
             .merge(files::router(core.clone()))
+            .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
             .merge(ui::router(core.clone(), site))
             .layer(axum::middleware::from_fn(metrics::measure));
         Doors { core, router }
