@@ -73,12 +73,7 @@ impl Core {
                 report.whole_again += 1;
                 // A size is no proof of wholeness.
                 if kind.repairs && self.nar_look(nar, true).await?.is_none() {
-                    crate::failpoint::reach("whole.before");
-                    let back = self.db.nar_set_whole(&nar.file_hash).await?;
-                    crate::failpoint::reach("whole.after");
-                    report.restored_paths += back.paths;
-                    self.forget(&back.visible);
-                    self.directory.reload(&self.db, &self.master).await?;
+                    report.restored_paths += self.nar_whole(nar).await?;
                 }
             }
             (Some(_), Some(_)) => report.known_damaged += 1,
@@ -96,6 +91,16 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Puts back every path of a NAR whose file was read and is whole again. How many.
+    pub(crate) async fn nar_whole(&self, nar: &NarRow) -> Result<u64> {
+        crate::failpoint::reach("whole.before");
+        let back = self.db.nar_set_whole(&nar.file_hash).await?;
+        crate::failpoint::reach("whole.after");
+        self.forget(&back.visible);
+        self.directory.reload(&self.db, &self.master).await?;
+        Ok(back.paths)
     }
 
     /// What only the database says: numbers kept beside rows, and closures.

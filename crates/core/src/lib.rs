@@ -63,7 +63,13 @@ use event::Events;
 use iglu_api::{Timestamp, cache::Traffic};
 use nix_compat::{nixhash::Sha256, store_path::StorePathHash};
 use secret::MasterKey;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 use tokio::sync::Semaphore;
 
 /// Where a server that was never started would be.
@@ -134,6 +140,8 @@ pub struct Inner {
     master: MasterKey,
     clock: Clock,
     directory: Directory,
+    /// The generation of the database that everything remembered is at least as new as.
+    refreshed_at: AtomicI64,
     address: ArcSwap<Address>,
     fixed_public_url: Option<String>,
     fallback_url: Option<String>,
@@ -182,6 +190,7 @@ impl Core {
             master: config.master,
             clock: config.clock,
             directory: Directory::default(),
+            refreshed_at: AtomicI64::new(0),
             address: ArcSwap::from_pointee(address),
             fixed_public_url: config.public_url,
             fallback_url: config.listen_url,
@@ -210,6 +219,7 @@ impl Core {
         core.storage_check().await?;
         core.load_settings().await?;
         core.directory.reload(&core.db, &core.master).await?;
+        core.refreshed_at.store(core.directory.generation(), Ordering::Release);
         Ok(core)
     }
 
@@ -322,12 +332,15 @@ impl Core {
 
     /// Takes over what other processes changed; a timer does it every second.
     pub async fn refresh(&self) -> Result<()> {
-        if self.db.generation().await? != self.directory.generation() {
+        // The directory reads the newest after each change of its own; what else is remembered is older than that.
+        let generation = self.db.generation().await?;
+        if generation != self.refreshed_at.load(Ordering::Acquire) {
             self.load_settings().await?;
             self.directory.reload(&self.db, &self.master).await?;
             self.known_tokens.clear();
             self.narinfos.clear();
             self.known_nars.clear();
+            self.refreshed_at.store(generation, Ordering::Release);
         }
         Ok(())
     }

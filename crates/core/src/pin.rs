@@ -77,7 +77,17 @@ impl Pins<'_> {
             revisions,
         };
         let audit = core.audit(caller, "pin.create", &format!("{} of {}", create.name, cache.name), &Client::default());
-        core.db.pin_insert(&pin, &audit).await
+        let Some(back) = core.db.pin_insert(&pin, &audit).await? else {
+            return Err(Error::NotFound(format!(
+                "{path} was just removed from cache \"{}\"; push it before pinning it",
+                cache.name
+            )));
+        };
+        core.forget(&back.visible);
+        if back.paths > 0 {
+            core.directory.reload(&core.db, &core.master).await?;
+        }
+        Ok(())
     }
 
     /// Ends a pin: one revision of it, or all. What only it protected may go by the rules of the cache.

@@ -33,12 +33,17 @@ pub(crate) async fn some(core: &Core) -> Result<String> {
             after = 0;
             break;
         };
-        if nar.damaged_at.is_none()
-            && let Some(why) = core.nar_look(&nar, true).await?
-        {
-            core.storage_require().await?;
-            damaged += 1;
-            core.nar_damaged(&nar.hash()?, &why).await?;
+        match (core.nar_look(&nar, true).await?, nar.damaged_at) {
+            (Some(why), None) => {
+                core.storage_require().await?;
+                damaged += 1;
+                core.nar_damaged(&nar.hash()?, &why).await?;
+            }
+            // A disk that could not be read may have come to itself.
+            (None, Some(_)) => {
+                core.nar_whole(&nar).await?;
+            }
+            _ => {}
         }
         after = nar.id;
         files += 1;

@@ -227,26 +227,34 @@ impl Core {
     /// Removes files that nothing names for a while. How many, and their bytes.
     pub(crate) async fn files_remove(&self) -> Result<(u64, u64)> {
         self.storage_require().await?;
-        let (mut files, mut bytes) = (0, 0);
+        let (mut files, mut bytes, mut left) = (0, 0, None);
         while let Some(taken) = self.db.dead_files_take(self.now().plus(-DEAD_AGE).0, LEASE, self.now().0).await? {
             let end = tokio::time::Instant::now() + HASTE;
             failpoint::reach("remove.taken");
-            for file in &taken {
-                let (kind, file_hash) = dead(file)?;
+            let mut removed = Vec::new();
+            for file in taken {
+                let (kind, file_hash) = dead(&file)?;
                 // Long before another server may take the file and a push may bring it back, this one lets go of it.
                 let removal = tokio::time::timeout_at(end, self.blob.remove(kind, &file_hash));
-                removal.await.map_err(|_| Error::Unavailable {
-                    what: "storage",
-                    source: "it removes files too slowly; what is left is removed later".into(),
-                })??;
+                let done = removal.await.unwrap_or_else(|_| {
+                    let source = "it removes files too slowly; what is left is removed later".into();
+                    Err(Error::Unavailable { what: "storage", source })
+                });
+                // One that does not go keeps no other.
+                if let Err(error) = done {
+                    tracing::warn!(file = file_hash.to_nix32(), %error, "a file was not removed");
+                    left = Some(error);
+                    continue;
+                }
                 failpoint::reach("remove.one");
                 files += 1;
                 bytes += file.file_size.unsigned_abs();
+                removed.push(file);
             }
             failpoint::reach("remove.removed");
-            self.db.dead_files_forget(&taken).await?;
+            self.db.dead_files_forget(&removed).await?;
         }
-        Ok((files, bytes))
+        left.map_or(Ok((files, bytes)), Err)
     }
 
     /// Frees what a server before this one held when it died. For the only server of a database.
@@ -317,12 +325,13 @@ impl Core {
     }
 
     async fn suspect_check(&self, kind: Kind, file_hash: &Sha256) -> Result<bool> {
-        self.storage_require().await?;
         // Reading is the proof; a suspicion is not.
         if kind == Kind::Nar
             && let Some(nar) = self.db.nar_of_file(file_hash.as_bytes()).await?
             && let Some(why) = self.nar_look(&nar, true).await?
         {
+            // A storage that went away would have made it absent.
+            self.storage_require().await?;
             self.nar_damaged(file_hash, &why).await?;
             return Ok(true);
         }

@@ -26,3 +26,8 @@ END
 $$;
 CREATE TRIGGER store_path_refers AFTER INSERT ON store_path
 FOR EACH ROW WHEN (NEW.refs <> '') EXECUTE FUNCTION store_path_refers();
+
+-- Which paths a derivation made, as the build log's keeper asks; what is out of its cache by reason, as metrics and pages ask.
+CREATE INDEX store_path_deriver ON store_path (cache_id, deriver);
+CREATE INDEX set_aside_deriver ON set_aside (cache_id, deriver);
+CREATE INDEX set_aside_reason ON set_aside (reason, cache_id, file_size);

@@ -21,3 +21,8 @@ BEGIN
   FROM json_each('["' || replace(NEW.refs, ' ', '","') || '"]') name
   WHERE substr(name.value, 1, 32) <> NEW.hash;
 END;
+
+-- Which paths a derivation made, as the build log's keeper asks; what is out of its cache by reason, as metrics and pages ask.
+CREATE INDEX store_path_deriver ON store_path (cache_id, deriver);
+CREATE INDEX set_aside_deriver ON set_aside (cache_id, deriver);
+CREATE INDEX set_aside_reason ON set_aside (reason, cache_id, file_size);

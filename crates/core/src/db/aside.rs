@@ -27,6 +27,12 @@ statements! {
         since = (SELECT n.damaged_at FROM nar n WHERE n.id = set_aside.nar_id), \
         until = (SELECT n.damaged_at + $2 FROM nar n WHERE n.id = set_aside.nar_id) \
         WHERE id = $1 AND EXISTS (SELECT 1 FROM nar n WHERE n.id = set_aside.nar_id AND n.damaged_at IS NOT NULL)";
+    LOCK_NAR = "UPDATE nar SET damaged_at = damaged_at WHERE id = $1 AND damaged_at IS NULL";
+    LOCK_NAR_OF_ASIDE = "UPDATE nar SET damaged_at = damaged_at WHERE id = (SELECT nar_id FROM set_aside WHERE id = $1)";
+    SIGN_AGAIN = "UPDATE signing_key SET resigned_at = NULL WHERE cache_id = $2 AND retired_at IS NULL AND resigned_at IS NOT NULL \
+        AND created_at >= (SELECT since FROM set_aside WHERE id = $1)";
+    LIST_UNDONE = "SELECT id FROM removal r WHERE state = 'undone' AND EXISTS (SELECT 1 FROM set_aside s WHERE s.removal_id = r.id) \
+        ORDER BY id LIMIT 10";
     SET_WHOLE = "UPDATE nar SET damaged_at = NULL, damage = NULL WHERE id = $1";
     MOVE_ASIDE_TO_NAR = "UPDATE set_aside SET nar_id = $2, file_size = $3 WHERE nar_id = $1";
     LIST_PATHS_OF_NAR = "SELECT id FROM store_path WHERE nar_id = $1 ORDER BY id LIMIT 256";
@@ -47,7 +53,8 @@ statements! {
     FIND_COLLECTED = "SELECT id, cache_id, hash, refs, file_size FROM set_aside WHERE cache_id = $1 AND hash = $2 AND reason = 'collected'";
     LIST_DAMAGED_OF_NAR = "SELECT id, cache_id, hash, refs, file_size FROM set_aside WHERE nar_id = $1 AND reason = 'damaged' LIMIT 256";
     LIST_REMOVED_PATHS = "SELECT id, cache_id, hash, refs, file_size FROM set_aside WHERE removal_id = $1 LIMIT 128";
-    LIST_PAST = "SELECT id FROM set_aside WHERE until < $1 ORDER BY until LIMIT $2";
+    LIST_PAST = "SELECT id FROM set_aside s WHERE until < $1 AND NOT EXISTS \
+        (SELECT 1 FROM removal r WHERE r.id = s.removal_id AND r.state = 'undone') ORDER BY until LIMIT $2";
     COUNT_ASIDE = "SELECT reason, COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM set_aside GROUP BY reason";
     COUNT_DAMAGED = "SELECT cache_id, COUNT(*) FROM set_aside WHERE reason = 'damaged' GROUP BY cache_id";
     LIST_DAMAGED = "SELECT s.hash, s.name, s.why, s.since, s.file_size FROM set_aside s WHERE s.cache_id = $1 AND s.reason = 'damaged' \
@@ -56,7 +63,6 @@ statements! {
     TAKE_NEEDED_MEANWHILE = "DELETE FROM needed_meanwhile WHERE cache_id = $1 RETURNING hash";
 }
 
-/// A path out of its cache, about to be put back.
 /// A path that is out of its cache.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct AsideFound {
@@ -68,6 +74,7 @@ pub(crate) struct AsideFound {
     pub since: i64,
 }
 
+/// A path out of its cache, about to be put back.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct AsideRow {
     pub id: i64,
@@ -153,6 +160,8 @@ macro_rules! put_back {
         let mut waiting: Vec<crate::db::aside::AsideRow> = $rows;
         let mut put_back: Vec<(i64, crate::db::aside::AsideRow)> = Vec::new();
         while let Some(row) = waiting.pop() {
+            // Whoever finds the file damaged at this moment waits, and then sees the path.
+            sqlx::query(crate::db::aside::LOCK_NAR_OF_ASIDE).bind(row.id).execute(&mut *$tx).await?;
             let spoiled = sqlx::query(crate::db::aside::SPOIL_ASIDE)
                 .bind(row.id)
                 .bind(crate::storage::DAMAGED_KEPT)
@@ -166,6 +175,8 @@ macro_rules! put_back {
                 sqlx::query_scalar(crate::db::aside::LOCK_CACHE).bind(row.cache_id).fetch_optional(&mut *$tx).await?;
             let put: Option<i64> =
                 sqlx::query_scalar(crate::db::aside::PUT_BACK).bind(row.id).fetch_optional(&mut *$tx).await?;
+            // Keys that came while it was out have not signed it.
+            sqlx::query(crate::db::aside::SIGN_AGAIN).bind(row.id).bind(row.cache_id).execute(&mut *$tx).await?;
             sqlx::query(crate::db::aside::DELETE_ASIDE).bind(row.id).execute(&mut *$tx).await?;
             let Some(path_id) = put else { continue };
             sqlx::query(crate::db::aside::ADD_TO_CACHE)
@@ -355,6 +366,12 @@ impl Db {
                 .bind(why)
                 .fetch_optional(&mut *tx)
                 .await?;
+            let is_news = nar_id.is_some();
+            // Where it is known, a path may have come to have it at the very moment when it was found.
+            let nar_id = match nar_id {
+                Some(nar_id) => Some(nar_id),
+                None => sqlx::query_scalar(FIND_DAMAGED_FILE).bind(file_hash).fetch_optional(&mut *tx).await?,
+            };
             if let Some(nar_id) = nar_id {
                 loop {
                     let ids: Vec<i64> = sqlx::query_scalar(LIST_PATHS_OF_NAR).bind(nar_id).fetch_all(&mut *tx).await?;
@@ -366,7 +383,9 @@ impl Db {
                 sqlx::query(DELETE_PUT_NARS).bind(file_hash).execute(&mut *tx).await?;
                 // Where only held paths had it, nothing has it now.
                 release_nars!(tx, [nar_id], departure.since);
-                bump!(tx);
+                if is_news || !departed.is_empty() {
+                    bump!(tx);
+                }
             }
             departed
         }))
@@ -415,6 +434,11 @@ impl Db {
     /// The newest damaged paths of a cache.
     pub async fn damaged_list(&self, cache_id: i64, most: i64) -> Result<Vec<DamagedRow>> {
         Ok(read!(self, |pool| sqlx::query_as(LIST_DAMAGED).bind(cache_id).bind(most).fetch_all(pool).await?))
+    }
+
+    /// Removals that somebody undid and that are not back in full.
+    pub async fn removal_list_undone(&self) -> Result<Vec<i64>> {
+        Ok(read!(self, |pool| sqlx::query_scalar(LIST_UNDONE).fetch_all(pool).await?))
     }
 
     /// Puts back some paths of a removal. `None` when it has none left.

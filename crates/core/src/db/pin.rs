@@ -1,13 +1,17 @@
 //! Statements about pins.
 
-use super::*;
-use sqlx::FromRow;
+use super::{
+    aside::{Back, put_back_collected},
+    *,
+};
+use sqlx::{AssertSqlSafe, FromRow};
 
 statements! {
     NEXT_REVISION = "SELECT CAST(COALESCE(MAX(revision), 0) + 1 AS BIGINT) FROM pin WHERE cache_id = $1 AND name = $2";
     INSERT_PIN = "INSERT INTO pin (cache_id, name, revision, store_path, artifacts, keep, created_at, created_by, expires_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     DELETE_OLD_REVISIONS = "DELETE FROM pin WHERE cache_id = $1 AND name = $2 AND revision <= $3";
+    IS_PATH_HERE = "SELECT COUNT(*) FROM store_path WHERE cache_id = $1 AND hash = $2";
     LIST_PINS = "SELECT name, revision, store_path, artifacts, keep, created_at, created_by, expires_at FROM pin \
         WHERE cache_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY name, revision DESC";
     DELETE_PIN = "DELETE FROM pin WHERE cache_id = $1 AND name = $2 AND revision = COALESCE($3, revision)";
@@ -41,14 +45,23 @@ pub(crate) struct NewPin<'a> {
 }
 
 impl Db {
-    /// Adds a revision, and removes those that its rule is no longer for.
-    pub async fn pin_insert(&self, pin: &NewPin<'_>, audit: &Audit) -> Result<()> {
-        transact!(self, |tx| {
+    /// Adds a revision, and removes those that its rule is no longer for. What came back because of it; `None` where its path is not
+    /// here, not even among what rules took out lately.
+    pub async fn pin_insert(&self, pin: &NewPin<'_>, audit: &Audit) -> Result<Option<Back>> {
+        Ok(transact!(self, |tx| {
             // Whoever collects the cache at this moment must hear of it.
             let is_collected: bool =
                 sqlx::query_scalar(super::aside::LOCK_CACHE).bind(pin.cache_id).fetch_one(&mut *tx).await?;
             if is_collected {
                 sqlx::query(super::aside::NEEDED_MEANWHILE).bind(pin.cache_id).bind(pin.hash).execute(&mut *tx).await?;
+            }
+            // The collector may have had its turn since the path was seen.
+            let mut back = Back::default();
+            put_back_collected!(tx, pin.cache_id, vec![pin.hash.to_owned()], back);
+            let is_here: i64 =
+                sqlx::query_scalar(IS_PATH_HERE).bind(pin.cache_id).bind(pin.hash).fetch_one(&mut *tx).await?;
+            if is_here == 0 {
+                return Ok(None);
             }
             let revision: i64 =
                 sqlx::query_scalar(NEXT_REVISION).bind(pin.cache_id).bind(pin.name).fetch_one(&mut *tx).await?;
@@ -73,8 +86,8 @@ impl Db {
                     .await?;
             }
             audit!(tx, audit);
-        });
-        Ok(())
+            Some(back)
+        }))
     }
 
     /// Every revision that is not over, by name, the newest first.

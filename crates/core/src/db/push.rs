@@ -2,8 +2,8 @@
 
 use super::{
     aside::{
-        ADD_TO_CACHE, Back, DELETE_ASIDE_OF_PATH, FIND_DAMAGED, MOVE_ASIDE_TO_NAR, NEEDED_MEANWHILE, SET_WHOLE,
-        put_back_collected, put_back_damaged, release_nars,
+        self, ADD_TO_CACHE, Back, DELETE_ASIDE_OF_PATH, FIND_DAMAGED, LOCK_NAR, MOVE_ASIDE_TO_NAR, NEEDED_MEANWHILE,
+        SET_WHOLE, put_back_collected, put_back_damaged, release_nars,
     },
     dead::GET_DEAD_FILE,
     *,
@@ -44,6 +44,10 @@ statements! {
     LIST_HELD_PATHS = "SELECT p.hash, p.name, p.refs, (SELECT MIN(a.hash) FROM awaited_reference a WHERE a.cache_id = p.cache_id \
         AND a.path_id = p.id AND NOT EXISTS (SELECT 1 FROM store_path q WHERE q.cache_id = a.cache_id AND q.hash = a.hash)) \
         AS absent FROM store_path p WHERE p.cache_id = $1 AND NOT p.is_visible AND p.hash > $2 ORDER BY p.hash LIMIT 500";
+    SHOW_COMPLETE = "UPDATE store_path SET is_visible = TRUE WHERE cache_id = $1 AND hash = $2 AND NOT is_visible \
+        AND NOT EXISTS (SELECT 1 FROM awaited_reference a WHERE a.path_id = store_path.id) RETURNING hash";
+    RENEW_PATH = "UPDATE store_path SET pushed_at = CASE WHEN pushed_at < $3 THEN $3 ELSE pushed_at END \
+        WHERE cache_id = $1 AND hash = $2 AND (is_visible OR EXISTS (SELECT 1 FROM awaited_reference a WHERE a.path_id = store_path.id))";
     SHOW_PATH = "UPDATE store_path SET is_visible = $2 WHERE id = $1 RETURNING hash";
     SET_SIGNATURES = "UPDATE store_path SET signatures = $2 WHERE id = $1";
     SET_PUSHED = "UPDATE store_path SET pushed_at = CASE WHEN pushed_at < $3 THEN $3 ELSE pushed_at END \
@@ -322,6 +326,8 @@ impl Db {
     /// Shows what waited for nothing but these references, which are elsewhere. The hash parts that became visible.
     pub async fn awaited_release(&self, cache_id: i64, elsewhere: Vec<String>) -> Result<Vec<String>> {
         Ok(transact!(self, |tx| {
+            // Two that release what waits for both must see each other.
+            sqlx::query(aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
             let mut visible = Vec::new();
             release!(tx, cache_id, elsewhere, visible);
             visible
@@ -459,7 +465,7 @@ impl Db {
         Ok(transact!(self, |tx| {
             let is_collected: bool =
                 sqlx::query_scalar(LOCK_CACHE).bind(cache_id).bind(now).fetch_one(&mut *tx).await?;
-            let renewed = sqlx::query(SET_PUSHED).bind(cache_id).bind(hash).bind(now).execute(&mut *tx).await?;
+            let renewed = sqlx::query(RENEW_PATH).bind(cache_id).bind(hash).bind(now).execute(&mut *tx).await?;
             let is_here = renewed.rows_affected() > 0;
             if is_here {
                 sqlx::query(END_UPLOAD).bind(upload_id).bind("done").bind(now).execute(&mut *tx).await?;
@@ -502,6 +508,18 @@ impl Db {
                     .bind(commit.now)
                     .execute(&mut *tx)
                     .await?;
+                // One that waits for nothing any more is seen, whatever kept it.
+                let complete: Option<String> = sqlx::query_scalar(SHOW_COMPLETE)
+                    .bind(commit.cache_id)
+                    .bind(commit.hash)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+                if let Some(hash) = complete {
+                    let mut shown = vec![hash];
+                    let arrived = shown.clone();
+                    release!(tx, commit.cache_id, arrived, shown);
+                    back.visible.extend(shown.into_iter().map(|hash| (commit.cache_id, hash)));
+                }
                 Outcome::Existing
             } else {
                 if commit.awaits.is_empty() {
@@ -548,7 +566,16 @@ impl Db {
                 let shared: Option<NarRow> =
                     sqlx::query_as(FIND_NAR_BY_HASH).bind(commit.nar_hash).fetch_optional(&mut *tx).await?;
                 let nar = match (shared, &commit.file) {
-                    (Some(nar), _) => nar,
+                    (Some(nar), _) => {
+                        // Whoever finds the file damaged at this moment waits, and then sees the path.
+                        let whole = sqlx::query(LOCK_NAR).bind(nar.id).execute(&mut *tx).await?;
+                        if whole.rows_affected() == 0 {
+                            return Err(Error::Interrupted(
+                                "the NAR was found to be damaged while this path was pushed; push it again".to_owned(),
+                            ));
+                        }
+                        nar
+                    }
                     (None, Some(file)) => insert_nar!(tx, commit, file),
                     (None, None) => {
                         return Err(Error::Interrupted(

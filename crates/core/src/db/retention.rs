@@ -41,8 +41,10 @@ statements! {
     DELETE_OLD_REMOVALS = "DELETE FROM removal WHERE ended_at < $1";
     SET_COLLECTED = "UPDATE cache SET collected_since = $2 WHERE id = $1 AND (collected_since IS NULL OR collected_since < $3 \
         OR collected_since > $4)";
-    TOUCH_COLLECTED = "UPDATE cache SET collected_since = $2 WHERE id = $1";
-    UNSET_COLLECTED = "UPDATE cache SET collected_since = NULL WHERE id = $1";
+    TOUCH_COLLECTED = "UPDATE cache SET collected_since = $2 WHERE id = $1 AND collected_since = $3";
+    UNSET_COLLECTED = "UPDATE cache SET collected_since = NULL WHERE id = $1 AND collected_since = $2";
+    LIST_LEFT_COLLECTED = "SELECT id, collected_since FROM cache c WHERE (collected_since < $1 OR collected_since > $2) \
+        AND NOT EXISTS (SELECT 1 FROM removal r WHERE r.cache_id = c.id AND r.state IN ('asked', 'running')) ORDER BY id LIMIT 100";
     LIST_PINNED = "SELECT name, store_path, keep FROM pin WHERE cache_id = $1 AND (expires_at IS NULL OR expires_at > $2) \
         ORDER BY name, revision DESC";
     LIST_REMOVED_CACHES = "SELECT id FROM cache WHERE removed_at IS NOT NULL ORDER BY id";
@@ -94,6 +96,8 @@ pub(crate) struct PinnedRow {
 
 /// Where and for how long paths go that are removed.
 pub(crate) struct SetAside<'a> {
+    /// When the turn of whoever removes was last seen.
+    pub turn: i64,
     pub cache_id: i64,
     pub removal_id: i64,
     /// deleted or collected.
@@ -303,16 +307,35 @@ impl Db {
                 .bind(alive.end)
                 .execute(&mut *tx)
                 .await?;
-            begun.rows_affected() > 0
+            let is_begun = begun.rows_affected() > 0;
+            if is_begun {
+                // What was noted for one who never came to hear of it.
+                let _: Vec<String> =
+                    sqlx::query_scalar(TAKE_NEEDED_MEANWHILE).bind(cache_id).fetch_all(&mut *tx).await?;
+            }
+            is_begun
         }))
     }
 
-    pub async fn collection_end(&self, cache_id: i64) -> Result<()> {
+    /// Ends the turn that was last seen at `since`; nothing where somebody else took it over.
+    pub async fn collection_end(&self, cache_id: i64, since: i64) -> Result<()> {
         transact!(self, |tx| {
-            sqlx::query(UNSET_COLLECTED).bind(cache_id).execute(&mut *tx).await?;
-            let _: Vec<String> = sqlx::query_scalar(TAKE_NEEDED_MEANWHILE).bind(cache_id).fetch_all(&mut *tx).await?;
+            let ended = sqlx::query(UNSET_COLLECTED).bind(cache_id).bind(since).execute(&mut *tx).await?;
+            if ended.rows_affected() > 0 {
+                let _: Vec<String> =
+                    sqlx::query_scalar(TAKE_NEEDED_MEANWHILE).bind(cache_id).fetch_all(&mut *tx).await?;
+            }
         });
         Ok(())
+    }
+
+    /// Turns of servers that are gone, which no removal is left to end: caches, and when each was last seen.
+    pub async fn collections_left(&self, alive: &Range<i64>) -> Result<Vec<(i64, i64)>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_LEFT_COLLECTED)
+            .bind(alive.start)
+            .bind(alive.end)
+            .fetch_all(pool)
+            .await?))
     }
 
     /// Takes paths out of their cache: those of `batch` that `choose` still names when it has heard what pushes and pins came to need.
@@ -324,7 +347,10 @@ impl Db {
     ) -> Result<(Vec<Departed>, Duration)> {
         Ok(transact!(self, |tx| {
             // Orders this with the pushes to the cache.
-            sqlx::query(TOUCH_COLLECTED).bind(how.cache_id).bind(how.now).execute(&mut *tx).await?;
+            let turn = sqlx::query(TOUCH_COLLECTED).bind(how.cache_id).bind(how.now).bind(how.turn).execute(&mut *tx);
+            if turn.await?.rows_affected() == 0 {
+                return Err(Error::Interrupted("another server took over what was being removed".to_owned()));
+            }
             let held = Instant::now();
             let needed: Vec<String> =
                 sqlx::query_scalar(TAKE_NEEDED_MEANWHILE).bind(how.cache_id).fetch_all(&mut *tx).await?;

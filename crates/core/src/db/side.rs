@@ -8,8 +8,9 @@ statements! {
         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (cache_id, drv) DO UPDATE SET file_hash = excluded.file_hash, \
         file_size = excluded.file_size, size = excluded.size, put_at = excluded.put_at, put_by = excluded.put_by";
     GET_LOG = "SELECT file_hash, file_size, size FROM build_log WHERE cache_id = $1 AND drv = $2";
-    LIST_UNNEEDED_LOGS = "SELECT drv FROM build_log WHERE cache_id = $1 AND put_at < $2 AND drv NOT IN \
-        (SELECT deriver FROM store_path WHERE cache_id = $1 AND deriver IS NOT NULL) ORDER BY drv LIMIT 200";
+    LIST_UNNEEDED_LOGS = "SELECT drv FROM build_log l WHERE l.cache_id = $1 AND l.put_at < $2 \
+        AND NOT EXISTS (SELECT 1 FROM store_path p WHERE p.cache_id = $1 AND p.deriver = l.drv) \
+        AND NOT EXISTS (SELECT 1 FROM set_aside s WHERE s.cache_id = $1 AND s.deriver = l.drv) ORDER BY l.drv LIMIT 200";
     DELETE_LOG = "DELETE FROM build_log WHERE cache_id = $1 AND drv = $2 AND put_at < $3";
     LIST_LOGS_AFTER = "SELECT drv, file_hash, file_size, size FROM build_log WHERE cache_id = $1 AND drv > $2 ORDER BY drv LIMIT 500";
     LIST_REALISATIONS_AFTER = "SELECT key, document FROM realisation WHERE cache_id = $1 AND key > $2 ORDER BY key LIMIT 500";

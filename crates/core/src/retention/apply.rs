@@ -31,6 +31,12 @@ fn alive(core: &Core) -> Range<i64> {
 
 /// Runs what was asked for, and what a server that is gone left.
 pub(crate) async fn collect_open(core: &Core) -> Result<()> {
+    for id in core.db.removal_list_undone().await? {
+        core.removal_put_back(id).await?;
+    }
+    for (cache_id, since) in core.db.collections_left(&alive(core)).await? {
+        core.db.collection_end(cache_id, since).await?;
+    }
     for removal in core.db.removal_list_open(&alive(core)).await? {
         let Some(cache) = core.directory.get_by_id(removal.cache_id) else {
             core.db.removal_end(removal.id, "failed", "the cache is gone", core.now().0).await?;
@@ -72,7 +78,7 @@ pub(crate) async fn retain(core: &Core) -> Result<String> {
 async fn collect(core: &Core, cache: &Arc<Cache>, removal: &RemovalRow) -> Result<()> {
     // What is not proven to be our storage is not collected: after a remount everything would be missed.
     core.storage_require().await?;
-    let Some(turn) = Turn::take(core, cache.id).await? else { return Ok(()) };
+    let Some(mut turn) = Turn::take(core, cache.id).await? else { return Ok(()) };
     if removal.kind != "collected" {
         // The person who chose is gone with the server; what went can be undone, what did not go stays. What pushes noted for this
         // removal does not concern the next.
@@ -85,6 +91,13 @@ async fn collect(core: &Core, cache: &Arc<Cache>, removal: &RemovalRow) -> Resul
     }
     let asked: Asked = serde_json::from_str(&removal.rules)
         .map_err(|_| Error::internal(format!("removal {} in the database: its rules", removal.id)))?;
+    core.refresh().await?;
+    let now_ruled = core.directory.get_by_id(cache.id).map(|cache| cache.retention);
+    if now_ruled != Some(asked.rules) {
+        turn.end(core).await?;
+        let note = "the rules were changed since it was asked for";
+        return core.db.removal_end(removal.id, "failed", note, core.now().0).await;
+    }
     let done = async {
         let plan = core.plan(cache.id, &asked.rules).await?;
         if plan.takes_everything() && !asked.is_confirmed {
@@ -96,7 +109,7 @@ async fn collect(core: &Core, cache: &Arc<Cache>, removal: &RemovalRow) -> Resul
         core.db.removal_plan(removal.id, plan.going.len() as u64, plan.bytes, core.now().0).await?;
         crate::failpoint::reach("collect.planned");
         let until = core.now().plus(core.nar_grace).0;
-        take_out(core, cache, plan, removal.id, "collected", until).await
+        take_out(core, cache, plan, &mut turn, removal.id, "collected", until).await
     }
     .await;
     crate::failpoint::reach("collect.done");
@@ -120,7 +133,7 @@ pub(super) async fn remove_chosen(
     audit: &Audit,
 ) -> Result<i64> {
     core.storage_require().await?;
-    let Some(turn) = Turn::take(core, cache.id).await? else {
+    let Some(mut turn) = Turn::take(core, cache.id).await? else {
         let message = format!("paths of cache \"{}\" are being removed at this moment; try again soon", cache.name);
         return Err(Error::Conflict { field: "", message });
     };
@@ -130,7 +143,7 @@ pub(super) async fn remove_chosen(
         core.db.removal_plan(id, plan.going.len() as u64, plan.bytes, core.now().0).await?;
         crate::failpoint::reach("chosen.planned");
         let until = core.now().plus(UNDO_TIME).0;
-        let kept = take_out(core, cache, plan, id, "deleted", until).await?;
+        let kept = take_out(core, cache, plan, &mut turn, id, "deleted", until).await?;
         crate::failpoint::reach("chosen.done");
         core.db.removal_end(id, "done", &note(kept), core.now().0).await?;
         Ok(id)
@@ -176,6 +189,7 @@ async fn take_out(
     core: &Core,
     cache: &Arc<Cache>,
     plan: Plan,
+    turn: &mut Turn,
     removal_id: i64,
     reason: &str,
     until: i64,
@@ -187,7 +201,8 @@ async fn take_out(
     let mut kept = 0;
     while position < going.len() {
         let some = &going[position..going.len().min(position + batch)];
-        let how = SetAside { cache_id: cache.id, removal_id, reason, now: core.now().0, until, held: &held };
+        let now = core.now().0;
+        let how = SetAside { turn: turn.since, cache_id: cache.id, removal_id, reason, now, until, held: &held };
         let mut choose = |needed: Vec<String>| {
             for hash in needed {
                 if let Some(index) = graph.find(&hash) {
@@ -202,6 +217,7 @@ async fn take_out(
         };
         crate::failpoint::reach("collect.batch");
         let (departed, held) = core.db.paths_set_aside(&how, &mut choose).await?;
+        turn.since = now;
         crate::failpoint::reach("collect.applied");
         let hashes: Vec<_> = departed.iter().filter_map(|path| StorePathHash::parse(&path.hash).ok()).collect();
         core.narinfos.forget(cache, &hashes);
@@ -231,18 +247,22 @@ fn note(kept: u64) -> String {
     }
 }
 
-/// The right to take paths out of a cache; one has it at a time. A server that dies with it loses it after a while.
+/// The right to take paths out of a cache; one has it at a time. A server that dies with it loses it after a while, and one that slept
+/// notices that it was taken over.
 struct Turn {
     cache_id: i64,
+    /// When whoever has it was last seen, as the database knows it.
+    since: i64,
 }
 
 impl Turn {
     async fn take(core: &Core, cache_id: i64) -> Result<Option<Turn>> {
-        let begun = core.db.collection_begin(cache_id, core.now().0, &alive(core)).await?;
-        Ok(begun.then_some(Turn { cache_id }))
+        let since = core.now().0;
+        let begun = core.db.collection_begin(cache_id, since, &alive(core)).await?;
+        Ok(begun.then_some(Turn { cache_id, since }))
     }
 
     async fn end(self, core: &Core) -> Result<()> {
-        core.db.collection_end(self.cache_id).await
+        core.db.collection_end(self.cache_id, self.since).await
     }
 }

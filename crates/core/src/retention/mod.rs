@@ -210,7 +210,10 @@ impl Retentions<'_> {
         }
         let audit =
             core.audit(caller, "path.remove", &format!("{} of {}", hashes.len(), cache.name), &Client::default());
-        let id = apply::remove_chosen(core, &cache, hashes, with_referrers, &audit).await?;
+        // It goes on when the client hangs up: what is begun is ended.
+        let (task, chosen, of) = (core.clone(), hashes.to_vec(), cache.clone());
+        let work = async move { apply::remove_chosen(&task, &of, &chosen, with_referrers, &audit).await };
+        let id = tokio::spawn(work).await??;
         self.removal(caller, cache.name.as_str(), id).await
     }
 
@@ -221,21 +224,16 @@ impl Retentions<'_> {
         let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
         let in_time = removal.undo_until.is_some_and(|until| until > core.now());
         let audit = core.audit(caller, "path.undo", &format!("removal {id} of {}", cache.name), &Client::default());
-        if removal.state == RemovalState::Undone {
-            return Ok(removal);
-        }
-        if !in_time || !core.db.removal_undo(id, &audit).await? {
+        // Once it is marked, it comes back whole, if not now then by the timer.
+        let is_undone = removal.state == RemovalState::Undone;
+        if !is_undone && (!in_time || !core.db.removal_undo(id, &audit).await?) {
             return Err(Error::Conflict {
                 field: "",
                 message: format!("removal {id} of cache \"{}\" cannot be undone any more", cache.name),
             });
         }
-        while let Some(back) = core.db.removal_put_back_some(id).await? {
-            core.forget(&back.visible);
-        }
-        // Other servers remember that the paths are absent.
-        core.db.generation_raise().await?;
-        core.directory.reload(&core.db, &core.master).await?;
+        let task = core.clone();
+        tokio::spawn(async move { task.removal_put_back(id).await }).await??;
         self.removal(caller, cache.name.as_str(), id).await
     }
 }
@@ -289,10 +287,26 @@ impl Core {
         self.db.removal_insert(cache.id, "collected", "asked", &rules, audit).await
     }
 
+    /// Puts back what is left of a removal that was undone.
+    async fn removal_put_back(&self, id: i64) -> Result<()> {
+        let mut is_back = false;
+        while let Some(back) = self.db.removal_put_back_some(id).await? {
+            is_back = true;
+            self.forget(&back.visible);
+        }
+        if is_back {
+            // Other servers remember that the paths are absent.
+            self.db.generation_raise().await?;
+            self.directory.reload(&self.db, &self.master).await?;
+        }
+        Ok(())
+    }
+
     fn removal_of(&self, cache: &Arc<Cache>, row: RemovalRow) -> Option<Removal> {
         let state = RemovalState::parse(&row.state)?;
         let is_collection = row.kind == "collected";
-        let until = row.ended_at.map(|ended| Timestamp(ended).plus(UNDO_TIME)).filter(|until| *until > self.now());
+        // Paths are kept from when they went, which is not before it was asked for.
+        let until = Some(Timestamp(row.asked_at).plus(UNDO_TIME)).filter(|until| *until > self.now());
         Some(Removal {
             id: row.id,
             cache: cache.name.clone(),

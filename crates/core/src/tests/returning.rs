@@ -22,6 +22,11 @@ on_both! {
     numbers_in_memory_follow_what_comes_back
     a_lenient_cache_keeps_what_pushers_were_told
     a_collection_hears_of_what_is_undone
+    a_turn_that_was_taken_over_is_over
+    an_undoing_that_was_cut_off_is_ended_by_the_timer
+    what_comes_back_is_signed_by_keys_that_came_meanwhile
+    another_servers_change_is_heard_between_ones_own
+    a_pin_waits_for_no_path
     a_pull_counts_for_every_path_with_the_file
     suspects_are_not_forgotten_while_the_storage_is_away
 }
@@ -192,19 +197,124 @@ async fn a_collection_hears_of_what_is_undone(home: Home) {
     assert!(core.db.collection_begin(cache.id, now.0, &(0..now.0 + 1)).await.unwrap());
     undo(core, removal).await;
     let held = HashMap::new();
-    let how =
-        SetAside { cache_id: cache.id, removal_id: removal, reason: "collected", now: now.0, until: 0, held: &held };
+    let how = SetAside {
+        turn: now.0,
+        cache_id: cache.id,
+        removal_id: removal,
+        reason: "collected",
+        now: now.0,
+        until: 0,
+        held: &held,
+    };
     let mut heard = Vec::new();
     let mut choose = |needed: Vec<String>| {
         heard = needed;
         Vec::new()
     };
     core.db.paths_set_aside(&how, &mut choose).await.unwrap();
-    core.db.collection_end(cache.id).await.unwrap();
+    core.db.collection_end(cache.id, now.0).await.unwrap();
     heard.sort();
     let mut expected = ["lib", "app"].map(|name| path_named(name).hash().to_string());
     expected.sort();
     assert_eq!(heard, expected);
+}
+
+async fn a_turn_that_was_taken_over_is_over(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    push_all(core, &[("lib", &[])]).await;
+    let (cache, now) = (core.cache_remembered("main").unwrap(), core.now());
+    let later = now.plus(5 * Timestamp::MINUTE);
+    assert!(core.db.collection_begin(cache.id, now.0, &(0..now.0 + 1)).await.unwrap());
+    assert!(core.db.collection_begin(cache.id, later.0, &(now.0 + 1..later.0 + 1)).await.unwrap());
+    let held = HashMap::new();
+    let how = SetAside {
+        turn: now.0,
+        cache_id: cache.id,
+        removal_id: 1,
+        reason: "collected",
+        now: now.0,
+        until: 0,
+        held: &held,
+    };
+    let slept = core.db.paths_set_aside(&how, &mut |_| panic!("it is another's turn")).await;
+    assert!(matches!(slept, Err(crate::Error::Interrupted(_))), "{:?}", slept.err());
+    core.db.collection_end(cache.id, now.0).await.unwrap();
+    assert!(!core.db.collection_begin(cache.id, later.0 + 1, &(now.0..later.0 + 1)).await.unwrap(), "it was not ended");
+    // A turn that no removal is left to end is ended by the timer.
+    home.clock.advance(10 * Timestamp::MINUTE);
+    Reconciler::Collect.tick(core).await.unwrap();
+    assert!(core.db.collection_begin(cache.id, later.0 + 1, &(0..0)).await.unwrap());
+}
+
+async fn an_undoing_that_was_cut_off_is_ended_by_the_timer(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    push_all(core, &[("lib", &[]), ("app", &["lib"])]).await;
+    let removal = core.retention().remove(&OPERATOR, "main", &[path_named("lib").hash()], true).await.unwrap().id;
+    assert!(!shows(core, "app").await);
+    // The server died when it had marked it.
+    let audit = core.audit(&OPERATOR, "path.undo", "main", &crate::Client::default());
+    assert!(core.db.removal_undo(removal, &audit).await.unwrap());
+    // However long it was away, nothing is purged before.
+    home.clock.advance(3 * Timestamp::DAY);
+    Reconciler::Purge.tick(core).await.unwrap();
+    Reconciler::Collect.tick(core).await.unwrap();
+    assert!(shows(core, "lib").await && shows(core, "app").await);
+    assert!(core.check_all(CheckKind { is_full: true, repairs: false }, &|_, _| ()).await.unwrap().is_clean());
+}
+
+async fn what_comes_back_is_signed_by_keys_that_came_meanwhile(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    push_all(core, &[("lib", &[])]).await;
+    let removal = remove(core, "lib").await;
+    home.clock.advance(Timestamp::HOUR);
+    core.key().add(&OPERATOR, "main").await.unwrap();
+    home.clock.advance(Timestamp::HOUR);
+    Reconciler::Resign.tick(core).await.unwrap();
+    let keys = async || core.key().list(&OPERATOR, "main").await.unwrap();
+    assert!(keys().await.iter().all(|key| key.state == iglu_api::key::KeyState::Active), "{:?}", keys().await);
+    undo(core, removal).await;
+    Reconciler::Resign.tick(core).await.unwrap();
+    let signatures = narinfo(core, "main", &path_named("lib")).await.unwrap().signatures;
+    assert_eq!(signatures.len(), 2, "{signatures:?}");
+}
+
+async fn another_servers_change_is_heard_between_ones_own(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    push_all(core, &[("lib", &[])]).await;
+    assert!(shows(core, "lib").await);
+    let other = home.beside().await;
+    other.retention().remove(&OPERATOR, "main", &[path_named("lib").hash()], false).await.unwrap();
+    // Before the timer looks, this one changes something itself, and reads the newest directory.
+    core.key().add(&OPERATOR, "main").await.unwrap();
+    Reconciler::DirectoryRefresh.tick(core).await.unwrap();
+    assert!(!shows(core, "lib").await, "its narinfo is remembered");
+    other.close().await.unwrap();
+}
+
+async fn a_pin_waits_for_no_path(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    push_all(core, &[("lib", &[])]).await;
+    let cache = core.cache_remembered("main").unwrap();
+    let hash = path_named("lib").hash().to_string();
+    let pin = crate::db::NewPin {
+        cache_id: cache.id,
+        name: "kept",
+        store_path: "/nix/store/lib",
+        hash: &hash,
+        artifacts: "[]",
+        keep: "{}",
+        expires_at: None,
+        revisions: None,
+    };
+    let audit = core.audit(&OPERATOR, "pin.create", "kept", &crate::Client::default());
+    assert!(core.db.pin_insert(&pin, &audit).await.unwrap().is_some());
+    remove(core, "lib").await;
+    assert!(core.db.pin_insert(&pin, &audit).await.unwrap().is_none(), "what people removed is not here");
 }
 
 async fn a_pull_counts_for_every_path_with_the_file(home: Home) {

@@ -654,7 +654,7 @@ impl World {
         let mut plans = Vec::new();
         for name in 0..NAMES.len() {
             if let Some((rules, is_confirmed)) = self.cache(name).asked {
-                plans.push((name, is_confirmed, self.plan(name, &rules).await?));
+                plans.push((name, rules, is_confirmed, self.plan(name, &rules).await?));
             }
         }
         let done = Reconciler::Collect.tick(&self.core).await;
@@ -663,11 +663,15 @@ impl World {
             return Ok(());
         }
         ensure!(done.is_ok(), "collecting: {done:?}");
-        for (name, is_confirmed, plan) in plans {
+        for (name, rules, is_confirmed, plan) in plans {
             let removals = self.core.retention().removals(&OPERATOR, NAMES[name]).await;
             let removals = removals.map_err(|error| format!("removals: {error}"))?;
             let removal = removals.into_iter().find(|removal| removal.is_collection).unwrap();
             self.cache_mut(name).asked = None;
+            if rules != self.cache(name).rules {
+                ensure!(removal.state == RemovalState::Failed, "the rules are others now: {removal:?}");
+                continue;
+            }
             if plan.takes_everything && !is_confirmed {
                 ensure!(removal.state == RemovalState::Failed, "nobody confirmed: {removal:?}");
                 continue;
@@ -822,6 +826,12 @@ impl World {
                 if self.state.scrubbed.is_none_or(|began| began <= now - 7 * super::state::DAY) {
                     self.state.scrubbed = Some(now);
                     self.damage_found(|_| true);
+                    // What is whole again comes back.
+                    let is_back = |nar: &NarId| {
+                        self.state.nars[nar].damaged_at.is_some() && !self.state.is_harmed(self.state.key(*nar), true)
+                    };
+                    let whole: Vec<NarId> = self.state.nars.keys().copied().filter(is_back).collect();
+                    whole.into_iter().for_each(|nar| self.state.nar_whole(nar));
                 }
             }
             Reconciler::Purge => self.state.purge(),
