@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 site_sources := $(shell find app frontend style public crates/api crates/nix-compat/src -type f 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: run test test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test clean-data
+.PHONY: run test test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test
 
 ## Sets up, builds, and starts Iglu on 127.0.0.1:8080 with its data in ./data
 run: build
@@ -58,6 +58,11 @@ test-big: build
 ## Every fuzz target for FUZZ_SECONDS, or one of them: `make fuzz TARGET=nar FUZZ_SECONDS=600`
 fuzz: setup-test
 	scripts/fuzz.sh $(or $(TARGET),all) $(or $(FUZZ_SECONDS),60)
+
+## Pictures of every page into docs/screenshots: both themes, wide and narrow
+screenshots: setup-test target/site/.release
+	cargo build -p iglu-server -p iglu-end2end
+	SCREENSHOTS=$(CURDIR)/docs/screenshots npx playwright test --config end2end/playwright.config.ts --project=screenshots
 
 setup:
 	scripts/setup.sh build
