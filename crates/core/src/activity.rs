@@ -112,6 +112,7 @@ impl Activity {
 
     /// Writes what came since the last flush. What could not be written is kept for the next one.
     pub async fn flush(&self, db: &Db, directory: &Directory, now: Timestamp) -> Result<()> {
+        directory.recount(db).await?;
         let hour = now.0 - now.0.rem_euclid(Timestamp::HOUR);
         let mut deltas = Vec::new();
         let mut totals = Vec::new();

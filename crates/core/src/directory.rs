@@ -144,6 +144,19 @@ impl Directory {
         self.snapshot.load().generation
     }
 
+    /// Reads the numbers of paths and bytes again. In memory they follow each change; one that is committed while everything is read
+    /// again may be counted twice, until this comes.
+    pub async fn recount(&self, db: &Db) -> Result<()> {
+        let snapshot = self.snapshot.load();
+        for row in db.cache_list().await? {
+            if let Some(cache) = snapshot.by_id.get(&row.id) {
+                cache.state.path_count.store(row.path_count, Ordering::Relaxed);
+                cache.state.stored_bytes.store(row.stored_bytes, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads everything again. The generation is read first: a change during the load makes the next check load again.
     pub async fn reload(&self, db: &Db, master: &MasterKey) -> Result<()> {
         let generation = db.generation().await?;

@@ -188,7 +188,7 @@ impl Paths<'_> {
         let mut rows = self.0.db.path_list(cache.id, query).await?;
         let has_next = rows.len() > PathPage::ROWS as usize;
         rows.truncate(PathPage::ROWS as usize);
-        let path_count = cache.path_count();
+        let path_count = self.0.db.path_count(cache.id).await?;
         Ok(PathPage { rows, page: query.page, has_next, path_count })
     }
 }

@@ -24,6 +24,7 @@ statements! {
     LIST_NAMES_AFTER = "SELECT hash, name FROM store_path WHERE cache_id = $1 AND hash > $2 AND is_visible ORDER BY hash LIMIT 1000";
     GET_PATH_ROW = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 AND hash = $2";
+    GET_PATH_COUNT = "SELECT path_count FROM cache WHERE id = $1";
     LIST_NEWEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 ORDER BY pushed_at DESC, id DESC LIMIT $2 OFFSET $3";
     LIST_BY_NAME = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
@@ -138,6 +139,13 @@ impl Db {
             }
         }
         Ok(None)
+    }
+
+    /// How many paths a cache has.
+    pub async fn path_count(&self, cache_id: i64) -> Result<u64> {
+        let count: Option<i64> =
+            read!(self, |pool| sqlx::query_scalar(GET_PATH_COUNT).bind(cache_id).fetch_optional(pool).await?);
+        Ok(unsigned(count.unwrap_or_default()))
     }
 
     pub async fn path_row(&self, cache_id: i64, hash: &str) -> Result<Option<PathRow>> {

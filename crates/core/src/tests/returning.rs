@@ -26,6 +26,7 @@ on_both! {
     an_undoing_that_was_cut_off_is_ended_by_the_timer
     what_comes_back_is_signed_by_keys_that_came_meanwhile
     another_servers_change_is_heard_between_ones_own
+    numbers_are_right_soon_after_they_were_not
     a_pin_waits_for_no_path
     a_pull_counts_for_every_path_with_the_file
     suspects_are_not_forgotten_while_the_storage_is_away
@@ -293,6 +294,19 @@ async fn another_servers_change_is_heard_between_ones_own(home: Home) {
     Reconciler::DirectoryRefresh.tick(core).await.unwrap();
     assert!(!shows(core, "lib").await, "its narinfo is remembered");
     other.close().await.unwrap();
+}
+
+async fn numbers_are_right_soon_after_they_were_not(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    push_all(core, &[("lib", &[])]).await;
+    let cache = core.cache_remembered("main").unwrap();
+    // As after a push that was committed while everything was read again.
+    cache.state.path_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let listed = core.path().list(&OPERATOR, "main", &iglu_api::path::PathQuery::default()).await.unwrap();
+    assert_eq!(listed.path_count, 1, "pages ask the database");
+    Reconciler::ActivityFlush.tick(core).await.unwrap();
+    assert_eq!(cache.path_count(), 1);
 }
 
 async fn a_pin_waits_for_no_path(home: Home) {
