@@ -5,10 +5,12 @@ use crate::{
     calls::instance::instance_get,
     ui::{
         badge::{Badge, Tone},
+        fact::Fact,
         form::sentence,
         icon::{self, Icon},
         number::{Size, counted},
         page::PageHead,
+        tab::{Tab, Tabs},
         table::{Cell, Column, Row, Table, numbers, words},
         time::{AgoOr, When},
     },
@@ -19,30 +21,16 @@ use iglu_api::{
     work::{StorageStatus, Work},
 };
 use leptos::prelude::*;
-use leptos_router::{components::Outlet, hooks::use_location};
-
-const TABS: [(&str, &str); 2] = [("Server", "/admin"), ("Audit log", "/admin/audit")];
+use leptos_router::components::Outlet;
 
 #[component]
 pub fn AdminPage() -> impl IntoView {
-    let path = use_location().pathname;
-    let tabs = TABS
-        .map(|(word, href)| {
-            let current = move || path.with(|path| path.trim_end_matches('/') == href).then_some("page");
-            view! {
-                <li>
-                    <a class="tab" href=href aria-current=current>
-                        {word}
-                    </a>
-                </li>
-            }
-        })
-        .collect_view();
     view! {
         <PageHead title="Admin" />
-        <nav class="-mt-2 mb-6 overflow-x-auto border-b border-line" aria-label="Pages of the server">
-            <ul class="flex gap-5">{tabs}</ul>
-        </nav>
+        <Tabs label="Pages of the server">
+            <Tab word="Server" href="/admin" is_root=true />
+            <Tab word="Audit log" href="/admin/audit" />
+        </Tabs>
         <Outlet />
     }
 }
@@ -77,16 +65,6 @@ fn Server(instance: Instance) -> impl IntoView {
                 </h2>
                 <WorkTable work />
             </section>
-        </div>
-    }
-}
-
-#[component]
-fn Fact(word: &'static str, children: Children) -> impl IntoView {
-    view! {
-        <div class="min-w-0">
-            <dt class="text-sm text-dim">{word}</dt>
-            <dd>{children()}</dd>
         </div>
     }
 }

@@ -3,14 +3,17 @@
 use super::loaded::when_loaded;
 use crate::{
     calls::{UiError, cache::cache_get},
-    ui::{badge::VisibilityBadge, button::LinkButton, icon, page::PageHead},
+    ui::{
+        badge::VisibilityBadge,
+        button::LinkButton,
+        icon,
+        page::PageHead,
+        tab::{Tab, Tabs},
+    },
 };
 use iglu_api::cache::{CacheDetail, Permission};
 use leptos::prelude::*;
-use leptos_router::{
-    components::Outlet,
-    hooks::{use_location, use_params_map},
-};
+use leptos_router::{components::Outlet, hooks::use_params_map};
 
 /// The cache whose pages are open, for the page below the tabs.
 #[derive(Clone, Copy)]
@@ -50,26 +53,6 @@ fn Head(cache: CacheDetail) -> impl IntoView {
     };
     let push = format!("/caches/{name}/first-push");
     let base = format!("/caches/{name}");
-    let path = use_location().pathname;
-    let root = base.clone();
-    let tab = |word: &'static str, href: String| {
-        let target = href.clone();
-        let is_root = target == root;
-        let current = move || {
-            path.with(|path| match path.trim_end_matches('/').strip_prefix(target.as_str()) {
-                Some("") => Some("page"),
-                Some(rest) if !is_root && rest.starts_with('/') => Some("true"),
-                _ => None,
-            })
-        };
-        view! {
-            <li>
-                <a class="tab" href=href aria-current=current>
-                    {word}
-                </a>
-            </li>
-        }
-    };
     view! {
         <PageHead
             title=name.clone()
@@ -86,18 +69,19 @@ fn Head(cache: CacheDetail) -> impl IntoView {
                 may_push.then(|| view! { <LinkButton href=push label="Push a path" glyph=icon::UP /> })
             }
         />
-        <nav class="-mt-2 mb-6 overflow-x-auto border-b border-line" aria-label=format!("Pages of {name}")>
-            <ul class="flex gap-5">
-                {tab("Use", base.clone())} {tab("Paths", format!("{base}/paths"))} {tab("Pins", format!("{base}/pins"))}
-                {tab("Keys", format!("{base}/keys"))} {tab("Statistics", format!("{base}/statistics"))}
-                {may_change
-                    .then(|| {
-                        view! {
-                            {tab("Retention", format!("{base}/retention"))}
-                            {tab("Settings", format!("{base}/settings"))}
-                        }
-                    })}
-            </ul>
-        </nav>
+        <Tabs label=format!("Pages of {name}")>
+            <Tab word="Use" href=base.clone() is_root=true />
+            <Tab word="Paths" href=format!("{base}/paths") />
+            <Tab word="Pins" href=format!("{base}/pins") />
+            <Tab word="Keys" href=format!("{base}/keys") />
+            <Tab word="Statistics" href=format!("{base}/statistics") />
+            {may_change
+                .then(|| {
+                    view! {
+                        <Tab word="Retention" href=format!("{base}/retention") />
+                        <Tab word="Settings" href=format!("{base}/settings") />
+                    }
+                })}
+        </Tabs>
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         copy::Copy,
         dialog::{Dialog, DialogOpener, close},
         encoded,
+        fact::Fact,
         field::Checkbox,
         form::{Refusal, refusal},
         icon,
@@ -183,16 +184,6 @@ fn FactList(path: PathDetail) -> impl IntoView {
             <Fact word="File hash">{hash(path.file_hash)}</Fact>
             {path.content_address.map(|ca| view! { <Fact word="Content address">{hash(ca)}</Fact> })}
         </dl>
-    }
-}
-
-#[component]
-fn Fact(word: &'static str, children: Children) -> impl IntoView {
-    view! {
-        <div class="min-w-0">
-            <dt class="text-sm text-dim">{word}</dt>
-            <dd>{children()}</dd>
-        </div>
     }
 }
 
