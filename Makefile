@@ -43,7 +43,7 @@ lint: setup-test
 
 ## Rebuilds and reloads on every change, on 127.0.0.1:8080 with its data in ./data
 dev: setup
-	cargo leptos watch -- serve
+	cargo leptos watch --split -- serve
 
 ## Iglu beside static nginx over the same files
 bench: build
@@ -72,6 +72,6 @@ setup-test:
 
 # The site: wasm, script and style, each also compressed once and for all.
 target/site/.release: $(site_sources) scripts/compress-site.mjs
-	cargo leptos build --release --frontend-only
+	cargo leptos build --release --frontend-only --split
 	node scripts/compress-site.mjs target/site
 	touch $@

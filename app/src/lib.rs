@@ -5,6 +5,7 @@
 #![recursion_limit = "256"]
 
 pub mod calls;
+mod lazy;
 pub mod live;
 pub mod pages;
 pub mod routes;

@@ -1,30 +1,11 @@
 //! Which address shows which page, and what every page is given.
 
 use crate::{
+    lazy,
     pages::{
-        account::Account,
-        admin::{AdminPage, AdminServer},
-        admin_audit::AdminAudit,
-        cache::CachePage,
-        cache_create::CacheCreatePage,
-        cache_keys::CacheKeys,
-        cache_path::CachePath,
-        cache_paths::CachePaths,
-        cache_pins::CachePins,
-        cache_retention::CacheRetention,
-        cache_settings::CacheSettings,
-        cache_statistics::CacheStatistics,
-        cache_use::CacheUse,
-        cache_why::CacheWhy,
-        caches::Caches,
-        first_push::FirstPushPage,
-        frame::FramedPages,
-        login::Login,
-        overview::OverviewPage,
-        problem::UnknownPage,
-        setup::Setup,
-        token_create::TokenCreatePage,
-        tokens::Tokens,
+        admin::AdminPage, cache::CachePage, cache_path::CachePath, cache_paths::CachePaths,
+        cache_statistics::CacheStatistics, cache_use::CacheUse, caches::Caches, frame::FramedPages, login::Login,
+        overview::OverviewPage, problem::UnknownPage,
     },
     ui::{
         theme::Chosen,
@@ -35,7 +16,7 @@ use crate::{
 use leptos::prelude::*;
 use leptos_meta::{Title, provide_meta_context};
 use leptos_router::{
-    SsrMode,
+    Lazy, SsrMode,
     components::{ParentRoute, Route, Router, Routes},
     path,
 };
@@ -65,30 +46,30 @@ pub fn App() -> impl IntoView {
         <Router>
             <Routes fallback=UnknownPage>
                 <Route path=path!("/login") view=Login ssr=SsrMode::Async />
-                <Route path=path!("/setup/:secret") view=Setup ssr=SsrMode::Async />
+                <Route path=path!("/setup/:secret") view={Lazy::<lazy::Setup>::new()} ssr=SsrMode::Async />
                 <ParentRoute path=path!("") view=FramedPages ssr=SsrMode::Async>
                     <Route path=path!("/") view=OverviewPage ssr=SsrMode::Async />
                     <Route path=path!("/caches") view=Caches ssr=SsrMode::Async />
-                    <Route path=path!("/caches/new") view=CacheCreatePage ssr=SsrMode::Async />
-                    <Route path=path!("/caches/:name/first-push") view=FirstPushPage ssr=SsrMode::Async />
+                    <Route path=path!("/caches/new") view={Lazy::<lazy::CacheCreatePage>::new()} ssr=SsrMode::Async />
+                    <Route path=path!("/caches/:name/first-push") view={Lazy::<lazy::FirstPushPage>::new()} ssr=SsrMode::Async />
                     <ParentRoute path=path!("/caches/:name") view=CachePage ssr=SsrMode::Async>
                         <Route path=path!("") view=CacheUse ssr=SsrMode::Async />
                         <Route path=path!("/paths") view=CachePaths ssr=SsrMode::Async />
                         <Route path=path!("/paths/:hash") view=CachePath ssr=SsrMode::Async />
-                        <Route path=path!("/why") view=CacheWhy ssr=SsrMode::Async />
-                        <Route path=path!("/pins") view=CachePins ssr=SsrMode::Async />
-                        <Route path=path!("/keys") view=CacheKeys ssr=SsrMode::Async />
-                        <Route path=path!("/retention") view=CacheRetention ssr=SsrMode::Async />
+                        <Route path=path!("/why") view={Lazy::<lazy::CacheWhy>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/pins") view={Lazy::<lazy::CachePins>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/keys") view={Lazy::<lazy::CacheKeys>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/retention") view={Lazy::<lazy::CacheRetention>::new()} ssr=SsrMode::Async />
                         <Route path=path!("/statistics") view=CacheStatistics ssr=SsrMode::Async />
-                        <Route path=path!("/settings") view=CacheSettings ssr=SsrMode::Async />
+                        <Route path=path!("/settings") view={Lazy::<lazy::CacheSettings>::new()} ssr=SsrMode::Async />
                     </ParentRoute>
                     <ParentRoute path=path!("/admin") view=AdminPage ssr=SsrMode::Async>
-                        <Route path=path!("") view=AdminServer ssr=SsrMode::Async />
-                        <Route path=path!("/audit") view=AdminAudit ssr=SsrMode::Async />
+                        <Route path=path!("") view={Lazy::<lazy::AdminServer>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/audit") view={Lazy::<lazy::AdminAudit>::new()} ssr=SsrMode::Async />
                     </ParentRoute>
-                    <Route path=path!("/tokens") view=Tokens ssr=SsrMode::Async />
-                    <Route path=path!("/tokens/new") view=TokenCreatePage ssr=SsrMode::Async />
-                    <Route path=path!("/account") view=Account ssr=SsrMode::Async />
+                    <Route path=path!("/tokens") view={Lazy::<lazy::Tokens>::new()} ssr=SsrMode::Async />
+                    <Route path=path!("/tokens/new") view={Lazy::<lazy::TokenCreatePage>::new()} ssr=SsrMode::Async />
+                    <Route path=path!("/account") view={Lazy::<lazy::Account>::new()} ssr=SsrMode::Async />
                 </ParentRoute>
             </Routes>
         </Router>

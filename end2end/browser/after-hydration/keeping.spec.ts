@@ -21,7 +21,7 @@ test("a path is looked at, pinned, kept, removed and put back", async ({ page, f
   expect((await (await download).createReadStream()).readable).toBe(true);
 
   await page.getByRole("link", { name: "Pin", exact: true }).click();
-  await expect(page.getByLabel("Store path")).toHaveValue(/synthetic-2$/);
+  await expect(page.getByLabel("Store path", { exact: true })).toHaveValue(/synthetic-2$/);
   await page.getByLabel("Name").fill("kept");
   await page.getByLabel("Keep").selectOption("days");
   await page.getByLabel("How many").fill("none");
