@@ -4,13 +4,14 @@ use crate::pages;
 use leptos::{lazy, prelude::*};
 use leptos_router::LazyRoute;
 
-/// A group is one file. Each page is followed by the name that `#[lazy]` gives to the function that fetches it.
+/// A group is one file. Each page is followed by names for the function that makes it and for the one that
+/// `#[lazy]` makes to fetch it.
 /// `#[lazy]` tells files apart by their name and by where the macro stands, which is here for all.
 macro_rules! groups {
-    ($($group:ident { $($page:ident = $module:ident, $load:ident;)* })*) => {
+    ($($group:ident { $($page:ident in $module:ident = $view:ident, $load:ident;)* })*) => {
         $($(
             #[lazy($group)]
-            fn $module() -> AnyView {
+            fn $view() -> AnyView {
                 pages::$module::$page().into_any()
             }
 
@@ -22,7 +23,7 @@ macro_rules! groups {
                 }
 
                 async fn view(_page: Self) -> AnyView {
-                    $module().await
+                    $view().await
                 }
 
                 /// What the server rendered can be taken over only by a page that is here.
@@ -37,22 +38,26 @@ macro_rules! groups {
 
 groups! {
     cache {
-        CacheKeys = cache_keys, __preload_cache_keys;
-        CachePins = cache_pins, __preload_cache_pins;
-        CacheRetention = cache_retention, __preload_cache_retention;
-        CacheSettings = cache_settings, __preload_cache_settings;
-        CacheWhy = cache_why, __preload_cache_why;
+        CacheActivity in changes = cache_activity, __preload_cache_activity;
+        CacheKeys in cache_keys = cache_keys, __preload_cache_keys;
+        CacheMembers in cache_members = cache_members, __preload_cache_members;
+        CachePins in cache_pins = cache_pins, __preload_cache_pins;
+        CacheRetention in cache_retention = cache_retention, __preload_cache_retention;
+        CacheSettings in cache_settings = cache_settings, __preload_cache_settings;
+        CacheWhy in cache_why = cache_why, __preload_cache_why;
     }
     account {
-        Account = account, __preload_account;
-        CacheCreatePage = cache_create, __preload_cache_create;
-        FirstPushPage = first_push, __preload_first_push;
-        Setup = setup, __preload_setup;
-        TokenCreatePage = token_create, __preload_token_create;
-        Tokens = tokens, __preload_tokens;
+        Account in account = account, __preload_account;
+        CacheCreatePage in cache_create = cache_create, __preload_cache_create;
+        FirstPushPage in first_push = first_push, __preload_first_push;
+        Invite in invite = invite, __preload_invite;
+        Setup in setup = setup, __preload_setup;
+        TokenCreatePage in token_create = token_create, __preload_token_create;
+        Tokens in tokens = tokens, __preload_tokens;
     }
     admin {
-        AdminServer = admin, __preload_admin;
-        AdminAudit = admin_audit, __preload_admin_audit;
+        AdminServer in admin = admin, __preload_admin;
+        AdminAudit in changes = admin_audit, __preload_admin_audit;
+        AdminUsers in admin_users = admin_users, __preload_admin_users;
     }
 }

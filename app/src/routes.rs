@@ -46,6 +46,7 @@ pub fn App() -> impl IntoView {
         <Router>
             <Routes fallback=UnknownPage>
                 <Route path=path!("/login") view=Login ssr=SsrMode::Async />
+                <Route path=path!("/invite/:secret") view={Lazy::<lazy::Invite>::new()} ssr=SsrMode::Async />
                 <Route path=path!("/setup/:secret") view={Lazy::<lazy::Setup>::new()} ssr=SsrMode::Async />
                 <ParentRoute path=path!("") view=FramedPages ssr=SsrMode::Async>
                     <Route path=path!("/") view=OverviewPage ssr=SsrMode::Async />
@@ -58,6 +59,8 @@ pub fn App() -> impl IntoView {
                         <Route path=path!("/paths/:hash") view=CachePath ssr=SsrMode::Async />
                         <Route path=path!("/why") view={Lazy::<lazy::CacheWhy>::new()} ssr=SsrMode::Async />
                         <Route path=path!("/pins") view={Lazy::<lazy::CachePins>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/members") view={Lazy::<lazy::CacheMembers>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/activity") view={Lazy::<lazy::CacheActivity>::new()} ssr=SsrMode::Async />
                         <Route path=path!("/keys") view={Lazy::<lazy::CacheKeys>::new()} ssr=SsrMode::Async />
                         <Route path=path!("/retention") view={Lazy::<lazy::CacheRetention>::new()} ssr=SsrMode::Async />
                         <Route path=path!("/statistics") view=CacheStatistics ssr=SsrMode::Async />
@@ -65,6 +68,7 @@ pub fn App() -> impl IntoView {
                     </ParentRoute>
                     <ParentRoute path=path!("/admin") view=AdminPage ssr=SsrMode::Async>
                         <Route path=path!("") view={Lazy::<lazy::AdminServer>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/users") view={Lazy::<lazy::AdminUsers>::new()} ssr=SsrMode::Async />
                         <Route path=path!("/audit") view={Lazy::<lazy::AdminAudit>::new()} ssr=SsrMode::Async />
                     </ParentRoute>
                     <Route path=path!("/tokens") view={Lazy::<lazy::Tokens>::new()} ssr=SsrMode::Async />

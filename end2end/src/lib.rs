@@ -6,6 +6,7 @@
 pub mod attic;
 pub mod attic_store;
 pub mod body;
+pub mod browser;
 pub mod cachix;
 pub mod conformance;
 pub mod digest;

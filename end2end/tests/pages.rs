@@ -5,99 +5,13 @@
 use bytes::Bytes;
 use http::Method;
 use iglu_end2end::{
+    browser::{Browser, leads_to, set_up, set_up_fields},
     cachix::PushOptions,
     http::{Credentials, Reply},
     object::Object,
     server::{Scope, Server},
 };
 use std::time::Duration;
-
-/// A browser: keeps cookies, follows nothing.
-struct Browser<'a> {
-    server: &'a Server,
-    cookies: Vec<(String, String)>,
-}
-
-impl Browser<'_> {
-    fn new(server: &Server) -> Browser<'_> {
-        Browser { server, cookies: Vec::new() }
-    }
-
-    async fn send(&mut self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-        let cookies = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-        let mut headers = headers.to_vec();
-        headers.push(("Accept", "text/html"));
-        if !cookies.is_empty() {
-            headers.push(("Cookie", &cookies));
-        }
-        let url = format!("{}{path}", self.server.url());
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        let reply = self.server.http().call(method, &url, &Credentials::None, &headers, body).await.unwrap();
-        for cookie in reply.headers.get_all("set-cookie") {
-            let (name, value) = cookie.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
-            self.cookies.retain(|(known, _)| known != name);
-            if !value.is_empty() {
-                self.cookies.push((name.to_owned(), value.to_owned()));
-            }
-        }
-        reply
-    }
-
-    async fn get(&mut self, path: &str) -> Reply {
-        self.send(Method::GET, path, &[], "").await
-    }
-
-    /// Posts a form as a browser does from a page of this server.
-    async fn post(&mut self, function: &str, fields: &[(&str, &str)]) -> Reply {
-        self.post_from("same-origin", function, fields).await
-    }
-
-    async fn post_from(&mut self, site: &str, function: &str, fields: &[(&str, &str)]) -> Reply {
-        let encode = |text: &str| {
-            let byte = |byte: u8| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
-                byte => format!("%{byte:02X}"),
-            };
-            text.bytes().map(byte).collect::<String>()
-        };
-        let body = fields.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&");
-        let origin = if site == "same-origin" { self.server.url() } else { "https://evil.example".to_owned() };
-        let headers = [
-            ("Content-Type", "application/x-www-form-urlencoded"),
-            ("Sec-Fetch-Site", site),
-            ("Origin", &origin),
-            ("Referer", &format!("{origin}/caches")),
-        ];
-        self.send(Method::POST, &format!("/api/ui/{function}"), &headers, &body).await
-    }
-}
-
-fn leads_to(reply: &Reply, path: &str) {
-    assert_eq!(reply.status, 302, "{}", reply.text());
-    let location = reply.header("location").unwrap_or_default();
-    assert_eq!(location, path);
-}
-
-/// A server set up by its link, and the browser that did it.
-async fn set_up(server: &Server) -> (Browser<'_>, String) {
-    let link: serde_json::Value = serde_json::from_str(&server.admin(&["setup-link"], "").unwrap()).unwrap();
-    let secret = link["link"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    let mut browser = Browser::new(server);
-    let done = browser.post("setup_finish", &fields(&secret)).await;
-    leads_to(&done, "/caches/main/first-push");
-    (browser, secret)
-}
-
-fn fields(secret: &str) -> [(&str, &str); 6] {
-    [
-        ("secret", secret),
-        ("name", "ada"),
-        ("password", "a long password"),
-        ("public_url", "http://127.0.0.1"),
-        ("cache", "main"),
-        ("visibility", "private"),
-    ]
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_link_is_good_once() {
@@ -115,7 +29,7 @@ async fn a_set_up_link_is_good_once() {
     assert!(!again.contains(&token), "a token is shown once");
     assert!(again.contains("first"), "the path that came is on the page");
 
-    let twice = Browser::new(&server).post("setup_finish", &fields(&secret)).await;
+    let twice = Browser::new(&server).post("setup_finish", &set_up_fields(&secret)).await;
     assert_ne!(twice.header("location"), Some("/caches/main/first-push"));
     assert_eq!(Browser::new(&server).get(&format!("/setup/{secret}")).await.status, 404);
 }
@@ -129,7 +43,7 @@ async fn logging_in_and_out_and_being_kept_out() {
     assert!(closed.header("location").is_some_and(|to| to.starts_with("/login")), "{:?}", closed.headers);
     let login = |password| [("name", "ada"), ("password", password), ("next", "/tokens")];
     let wrong = browser.post("session_create", &login("not the password")).await;
-    assert!(browser.cookies.is_empty(), "{:?}", wrong.headers);
+    assert!(!browser.is_logged_in(), "{:?}", wrong.headers);
     leads_to(&browser.post("session_create", &login("a long password")).await, "/tokens");
     assert_eq!(browser.get("/tokens").await.status, 200);
     let cookie = browser.send(Method::GET, "/", &[], "").await;
@@ -141,7 +55,7 @@ async fn logging_in_and_out_and_being_kept_out() {
     }
 
     leads_to(&browser.post("session_end", &[]).await, "/login");
-    assert!(browser.cookies.is_empty());
+    assert!(!browser.is_logged_in());
     let changed = [("current", "a long password"), ("new", "another password")];
     ada.post("password_change", &changed).await;
     assert_eq!(ada.get("/account").await.status, 200, "the session that changed it stays");
@@ -154,7 +68,7 @@ async fn logging_in_and_out_and_being_kept_out() {
     assert!(told.contains("too") || told.contains("dG9v"), "login is limited: {told}");
     let mut right = Browser::new(&server);
     right.post("session_create", &[("name", "ada"), ("password", "another password")]).await;
-    assert!(right.cookies.is_empty(), "even the right password waits");
+    assert!(!right.is_logged_in(), "even the right password waits");
 }
 
 #[tokio::test(flavor = "multi_thread")]

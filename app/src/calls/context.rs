@@ -2,16 +2,28 @@
 
 use super::UiError;
 use http::{HeaderValue, header::SET_COOKIE};
-use iglu_api::token::CreatedToken;
+use iglu_api::{member::CreatedInvitation, token::CreatedToken};
 use iglu_core::{Caller, Client, Core, account::SessionSecret};
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 
-/// The cookie that holds a session's secret.
+/// The cookie that holds a session's secret. Over HTTPS its name begins with `__Host-`: no other host of the domain can set it then.
 pub const SESSION_COOKIE: &str = "iglu_session";
 /// The cookie that carries a new token, sealed, from the form's answer to the page that shows it.
 pub const CREATED_COOKIE: &str = "iglu_created";
+/// The same for a new invitation.
+pub const INVITED_COOKIE: &str = "iglu_invited";
+/// The cookie that carries what was typed into a refused form back to its page, as the form sent it. Never secrets.
+pub const TYPED_COOKIE: &str = "iglu_typed";
 const CREATED_SECONDS: u32 = 300;
+
+/// What a browser takes only from this very host, over HTTPS.
+pub const HOST_ONLY: &str = "__Host-";
+
+/// Whether people reach this server over HTTPS.
+pub fn is_secure(core: &Core) -> bool {
+    core.public_url().starts_with("https://")
+}
 
 /// One request of a browser. Provided by the server for page rendering and for server functions alike.
 #[derive(Clone)]
@@ -19,8 +31,11 @@ pub struct Call {
     pub core: Core,
     pub caller: Caller,
     pub client: Client,
-    /// The value of the sealed cookie, where the browser sent one.
+    /// The values of the sealed cookies, where the browser sent them.
     pub created_cookie: Option<String>,
+    pub invited_cookie: Option<String>,
+    /// What was typed into a form that was refused, where its page comes back without JavaScript: fields and values.
+    pub typed: Vec<(String, String)>,
 }
 
 impl Call {
@@ -58,14 +73,30 @@ impl Call {
         created
     }
 
+    pub fn keep_created_invitation(&self, created: &CreatedInvitation) {
+        let sealed = self.core.invitation().seal_created(created);
+        self.set_cookie(INVITED_COOKIE, &sealed, CREATED_SECONDS);
+    }
+
+    pub fn take_created_invitation(&self) -> Option<CreatedInvitation> {
+        let created = self.core.invitation().open_created(self.invited_cookie.as_deref()?);
+        self.set_cookie(INVITED_COOKIE, "", 0);
+        created
+    }
+
     fn set_cookie(&self, name: &str, value: &str, seconds: u32) {
-        let secure = if self.core.public_url().starts_with("https://") { "; Secure" } else { "" };
-        let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}");
+        let cookie = cookie_line(&self.core, name, value, seconds);
         // Both values are of our own URL-safe alphabet; a header that did not parse would be a bug, not input.
         if let (Some(response), Ok(cookie)) = (use_context::<ResponseOptions>(), HeaderValue::from_str(&cookie)) {
             response.append_header(SET_COOKIE, cookie);
         }
     }
+}
+
+/// A cookie of this server, as its header has it.
+pub fn cookie_line(core: &Core, name: &str, value: &str, seconds: u32) -> String {
+    let (prefix, secure) = if is_secure(core) { (HOST_ONLY, "; Secure") } else { ("", "") };
+    format!("{prefix}{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{secure}")
 }
 
 /// Leads to a page of this server. Anything but a plain local path leads to the overview, so that a link cannot send

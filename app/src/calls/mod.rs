@@ -7,6 +7,7 @@ pub mod error;
 pub mod frame;
 pub mod instance;
 pub mod key;
+pub mod member;
 pub mod overview;
 pub mod path;
 pub mod pin;

@@ -28,9 +28,15 @@ pub async fn token_list() -> Result<TokenPage, UiError> {
 }
 
 /// Makes a token and leads back to the tokens page, which shows it. `cache` empty means every cache; `scope` is `pull`,
-/// `push` or `admin`; `expires_days` empty means never.
+/// `push` or `admin`; `expires_days` empty means never; `owner` is `me` or `cache`.
 #[server]
-pub async fn token_create(name: String, cache: String, scope: String, expires_days: String) -> Result<(), UiError> {
+pub async fn token_create(
+    name: String,
+    cache: String,
+    scope: String,
+    expires_days: String,
+    #[server(default)] owner: String,
+) -> Result<(), UiError> {
     use iglu_api::{Timestamp, cache::Permission, token::TokenCreate};
     let call = super::context::Call::here()?;
     let invalid = |field: &str, message: String| UiError::Invalid { field: field.to_owned(), message };
@@ -53,6 +59,7 @@ pub async fn token_create(name: String, cache: String, scope: String, expires_da
                 _ => return Err(invalid("expires_days", "a number of days from 1 to 65535".to_owned())),
             },
         },
+        is_of_cache: owner == "cache",
     };
     let created = call.core.token().create(&call.caller, &create).await?;
     call.keep_created_token(&created);

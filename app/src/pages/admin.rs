@@ -29,6 +29,7 @@ pub fn AdminPage() -> impl IntoView {
         <PageHead title="Admin" />
         <Tabs label="Pages of the server">
             <Tab word="Server" href="/admin" is_root=true />
+            <Tab word="Users" href="/admin/users" />
             <Tab word="Audit log" href="/admin/audit" />
         </Tabs>
         <Outlet />

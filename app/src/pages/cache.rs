@@ -44,11 +44,13 @@ fn Head(cache: CacheDetail) -> impl IntoView {
     let name = cache.summary.name.to_string();
     let visibility = cache.summary.visibility;
     let priority = cache.summary.priority;
-    let may_change = cache.permission == Some(Permission::Admin);
+    let may_change = cache.permission >= Some(Permission::Admin);
     let may_push = cache.permission >= Some(Permission::Push);
     let trail = match cache.permission {
         // The list of caches is for people who are logged in; the rest came by the address.
-        Some(Permission::Push | Permission::Admin) => vec![("Caches".to_owned(), "/caches".to_owned())],
+        Some(Permission::Push | Permission::Admin | Permission::Own) => {
+            vec![("Caches".to_owned(), "/caches".to_owned())]
+        }
         _ => Vec::new(),
     };
     let push = format!("/caches/{name}/first-push");
@@ -78,7 +80,9 @@ fn Head(cache: CacheDetail) -> impl IntoView {
             {may_change
                 .then(|| {
                     view! {
+                        <Tab word="Members" href=format!("{base}/members") />
                         <Tab word="Retention" href=format!("{base}/retention") />
+                        <Tab word="Activity" href=format!("{base}/activity") />
                         <Tab word="Settings" href=format!("{base}/settings") />
                     }
                 })}

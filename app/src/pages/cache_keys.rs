@@ -56,7 +56,7 @@ pub fn CacheKeys() -> impl IntoView {
     });
     when_loaded(cache.detail, move |detail| {
         let forms = detail.clone();
-        let may_change = detail.permission == Some(Permission::Admin);
+        let may_change = detail.permission >= Some(Permission::Admin);
         view! {
             <div class="flex flex-col gap-8">
                 {when_loaded(
@@ -74,7 +74,7 @@ const COLUMNS: [Column; 4] = [words("Public key"), words("State"), numbers("Sinc
 #[component]
 fn Keys(keys: Vec<KeyRow>, cache: CacheDetail, actions: Actions) -> impl IntoView {
     let error = refusal(actions.retire);
-    let may_change = cache.permission == Some(Permission::Admin);
+    let may_change = cache.permission >= Some(Permission::Admin);
     let name = cache.summary.name.to_string();
     let table = if keys.is_empty() {
         view! {

@@ -65,7 +65,7 @@ fn Facts(path: PathDetail, remove: ServerAction<PathRemove>) -> impl IntoView {
     let base = format!("/caches/{}", path.cache);
     let full = format!("/nix/store/{}-{name}", path.row.hash);
     let may_pin = path.permission >= Some(Permission::Push);
-    let may_remove = path.permission == Some(Permission::Admin);
+    let may_remove = path.permission >= Some(Permission::Admin);
     let pin = may_pin.then(|| {
         view! { <LinkButton href=format!("{base}/pins?path={}", encoded(&full)) label="Pin" look=Look::Quiet glyph=icon::PIN /> }
     });

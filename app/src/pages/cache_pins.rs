@@ -4,8 +4,8 @@ use super::{cache::ThisCache, loaded::when_loaded};
 use crate::{
     calls::pin::{PinCreate, PinRemove, pin_list},
     ui::{
-        button::{Look, Submit},
-        dialog::{Dialog, DialogOpener, close},
+        button::Submit,
+        confirm::Confirm,
         empty::Empty,
         field::{Field, Select},
         form::{Refusal, done, refusal},
@@ -110,7 +110,21 @@ fn Pin(number: usize, pin: PinRow, cache: String, may_remove: bool, remove: Serv
         view! { <span class="block text-dim">{counted(count, "revision", "revisions")}</span> }
     });
     let ends = newest.expires_at.map(|at| view! { <span class="block text-dim">"ends " <When at /></span> });
-    let end = may_remove.then(|| view! { <End number name=pin.name.clone() count cache remove /> });
+    let end = may_remove.then(|| {
+        let what = counted(count, "revision of it ends", "revisions of it end");
+        view! {
+                    <Confirm
+                        id=format!("end-pin-{number}")
+                        opener="End"
+                        describes=format!("End pin {}", pin.name)
+                        title=format!("End pin {}?", pin.name)
+                        text=format!("{what}. The paths stay until a rule takes them out.")
+                        submit="End pin"
+                        action=remove
+                        hidden=vec![("cache", cache), ("name", pin.name.clone())]
+        />
+                }
+    });
     view! {
         <Row>
             <Cell class="wide">
@@ -134,26 +148,6 @@ fn Pin(number: usize, pin: PinRow, cache: String, may_remove: bool, remove: Serv
         </Row>
     }
     .into_any()
-}
-
-#[component]
-fn End(number: usize, name: String, count: u64, cache: String, remove: ServerAction<PinRemove>) -> impl IntoView {
-    let dialog = format!("end-pin-{number}");
-    let closing = dialog.clone();
-    let what = counted(count, "revision of it ends", "revisions of it end");
-    view! {
-        <DialogOpener dialog=dialog.clone() label="End" describes=format!("End pin {name}") />
-        <Dialog id=dialog title=format!("End pin {name}?")>
-            <p class="mb-4 text-start whitespace-normal text-soft">
-                {format!("{what}. The paths stay until a rule takes them out.")}
-            </p>
-            <ActionForm action=remove attr:class="flex justify-end gap-2" on:submit=move |_| close(&closing)>
-                <input r#type="hidden" name="cache" value=cache />
-                <input r#type="hidden" name="name" value=name />
-                <Submit label="End pin" look=Look::Danger pending=remove.pending() />
-            </ActionForm>
-        </Dialog>
-    }
 }
 
 #[component]

@@ -14,7 +14,11 @@ use crate::{
         number::counted,
     },
 };
-use iglu_api::{cache::CacheDetail, format, retention::PushLimits};
+use iglu_api::{
+    cache::{CacheDetail, Permission},
+    format,
+    retention::PushLimits,
+};
 use leptos::prelude::*;
 use leptos_meta::Title;
 
@@ -52,7 +56,13 @@ pub fn CacheSettings() -> impl IntoView {
                     let name = cache.name.get_untracked();
                     view! { <Limits limits cache=name limits_set /> }.into_any()
                 },
-            )} {when_loaded(cache.detail, move |detail| view! { <Danger detail remove /> }.into_any())}
+            )} {when_loaded(
+                cache.detail,
+                move |detail| {
+                    let owns = detail.permission == Some(Permission::Own);
+                    owns.then(|| view! { <Danger detail remove /> }).into_any()
+                },
+            )}
         </div>
     }
 }

@@ -2,10 +2,12 @@
 
 pub mod account;
 pub mod admin;
-pub mod admin_audit;
+
+pub mod admin_users;
 pub mod cache;
 pub mod cache_create;
 pub mod cache_keys;
+pub mod cache_members;
 pub mod cache_path;
 pub mod cache_paths;
 pub mod cache_pins;
@@ -17,9 +19,12 @@ pub mod cache_table;
 pub mod cache_use;
 pub mod cache_why;
 pub mod caches;
+pub mod changes;
 pub mod charts;
 pub mod first_push;
 pub mod frame;
+pub mod invitations;
+pub mod invite;
 pub mod loaded;
 pub mod login;
 pub mod overview;

@@ -2,10 +2,9 @@
 
 use super::loaded::when_loaded;
 use crate::{
-    calls::{UiError, account::me_get, cache::cache_list, token::TokenCreate},
+    calls::{cache::cache_list, token::TokenCreate},
     ui::{
         button::{LinkButton, Look, Submit},
-        empty::Empty,
         field::{Choice, Choices, Field, Select},
         form::{Refusal, refusal},
         page::PageHead,
@@ -14,11 +13,15 @@ use crate::{
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
-// The last is for administrators only.
 const SCOPES: [Choice; 3] = [
     Choice { value: "pull", label: "Pull", help: "Read paths of private caches." },
     Choice { value: "push", label: "Push", help: "Pull, and add paths." },
     Choice { value: "admin", label: "Admin", help: "Push, and change the cache." },
+];
+
+const OWNERS: [Choice; 2] = [
+    Choice { value: "me", label: "You", help: "It may do what you may, never more, and ends with your account." },
+    Choice { value: "cache", label: "The cache", help: "It stays when you leave. For those who may change the cache." },
 ];
 
 const ENDS: [(&str, &str); 5] =
@@ -29,33 +32,22 @@ pub fn TokenCreatePage() -> impl IntoView {
     let caches = Resource::new_blocking(
         || (),
         |_| async {
-            let me = me_get().await?.ok_or(UiError::LoginNeeded)?;
-            let caches = cache_list().await?.into_iter().map(|cache| cache.name.to_string()).collect::<Vec<_>>();
-            Ok((me.is_admin, caches))
+            let caches = cache_list().await?;
+            Ok(caches.into_iter().map(|cache| cache.name.to_string()).collect::<Vec<_>>())
         },
     );
-    when_loaded(caches, |(is_admin, caches)| view! { <TokenForm caches is_admin /> }.into_any())
+    when_loaded(caches, |caches| view! { <TokenForm caches /> }.into_any())
 }
 
 #[component]
-fn TokenForm(caches: Vec<String>, is_admin: bool) -> impl IntoView {
+fn TokenForm(caches: Vec<String>) -> impl IntoView {
     let action = ServerAction::<TokenCreate>::new();
     let error = refusal(action);
     let asked = use_query_map().with_untracked(|query| query.get("cache").unwrap_or_default());
     let mut options: Vec<(String, String)> = caches.into_iter().map(|name| (name.clone(), name)).collect();
-    if is_admin {
-        options.push((String::new(), "Every cache".to_owned()));
-    }
-    if options.is_empty() {
-        return view! {
-            <PageHead title="New token" trail=vec![("Tokens".to_owned(), "/tokens".to_owned())] />
-            <div class="card">
-                <Empty sentence="There is no cache that a token of yours could open. An administrator makes one." />
-            </div>
-        }
-        .into_any();
-    }
-    let scopes = if is_admin { &SCOPES[..] } else { &SCOPES[..2] };
+    options.push((String::new(), "Every cache".to_owned()));
+    // The page of a cache asks for a token of the cache.
+    let owner = if asked.is_empty() { "me" } else { "cache" };
     let chosen = if options.iter().any(|(name, _)| *name == asked && !asked.is_empty()) {
         asked
     } else {
@@ -76,7 +68,8 @@ fn TokenForm(caches: Vec<String>, is_admin: bool) -> impl IntoView {
                 error
             />
             <Select name="cache" label="Cache" options value=chosen error />
-            <Choices name="scope" legend="Right" choices=scopes value="push" error />
+            <Choices name="scope" legend="Right" choices=&SCOPES value="push" error />
+            <Choices name="owner" legend="Stands for" choices=&OWNERS value=owner error />
             <Select name="expires_days" label="Ends" options=ends value="90" error />
             <div class="flex gap-2">
                 <Submit label="Create token" pending=action.pending() />
@@ -84,5 +77,4 @@ fn TokenForm(caches: Vec<String>, is_admin: bool) -> impl IntoView {
             </div>
         </ActionForm>
     }
-    .into_any()
 }

@@ -5,9 +5,9 @@ use crate::{
     calls::token::{TokenPage, TokenRevoke, token_list},
     ui::{
         badge::{Badge, Tone},
-        button::{LinkButton, Look, Submit},
+        button::{LinkButton, Look},
         code::Code,
-        dialog::{Dialog, DialogOpener, close},
+        confirm::Confirm,
         empty::Empty,
         form::{Refusal, refusal},
         icon::{self, Icon},
@@ -40,7 +40,7 @@ pub fn Tokens() -> impl IntoView {
 const COLUMNS: [Column; 7] = [
     words("Token"),
     words("Opens"),
-    words("Owner"),
+    words("Stands for"),
     numbers("Created"),
     numbers("Last used"),
     numbers("Ends"),
@@ -61,13 +61,7 @@ fn Loaded(list: TokenPage, created: Option<CreatedToken>, revoke: ServerAction<T
         }
         .into_any()
     } else {
-        let rows = rows.into_iter().map(|token| view! { <TokenCells token revoke /> }).collect_view();
-        view! {
-            <Table caption="Tokens" columns=&COLUMNS>
-                {rows}
-            </Table>
-        }
-        .into_any()
+        view! { <TokenTable tokens=rows revoke /> }.into_any()
     };
     view! {
         <PageHead
@@ -80,6 +74,16 @@ fn Loaded(list: TokenPage, created: Option<CreatedToken>, revoke: ServerAction<T
             {created.map(|created| view! { <Created created /> })}
             {table}
         </div>
+    }
+}
+
+#[component]
+pub fn TokenTable(tokens: Vec<TokenRow>, revoke: ServerAction<TokenRevoke>) -> impl IntoView {
+    let rows = tokens.into_iter().map(|token| view! { <TokenCells token revoke /> }).collect_view();
+    view! {
+        <Table caption="Tokens" columns=&COLUMNS>
+            {rows}
+        </Table>
     }
 }
 
@@ -129,7 +133,7 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
     let scope_tone = match token.scope {
         Permission::Pull => Tone::Plain,
         Permission::Push => Tone::Accent,
-        Permission::Admin => Tone::Warn,
+        Permission::Admin | Permission::Own => Tone::Warn,
     };
     let caches = match &token.cache {
         Some(cache) => view! {
@@ -144,7 +148,21 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
         Some(at) => view! { <When at /> }.into_any(),
         None => view! { <span class="text-dim">"never"</span> }.into_any(),
     };
-    let revocation = (life == Life::Good).then(|| view! { <Revocation id=token.id name=token.name.clone() revoke /> });
+    let owner = stands_for(&token);
+    let revocation = (life == Life::Good).then(|| {
+        view! {
+            <Confirm
+                id=format!("revoke-{}", token.id)
+                opener="Revoke"
+                describes=format!("Revoke token {}", token.name)
+                title=format!("Revoke {}?", token.name)
+                text="Whatever uses this token is refused from now on. This cannot be undone. What it pushed stays."
+                submit="Revoke token"
+                action=revoke
+                hidden=vec![("id", token.id.to_string())]
+/>
+        }
+    });
     view! {
         <Row>
             <Cell class="wide">
@@ -160,7 +178,7 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
                     {caches}
                 </span>
             </Cell>
-            <Cell label="Owner">{token.owner.unwrap_or_else(|| "the server".to_owned())}</Cell>
+            <Cell label="Stands for">{owner}</Cell>
             <Cell label="Created" class="number">
                 <Ago at=token.created_at />
             </Cell>
@@ -175,21 +193,12 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
     }
 }
 
-#[component]
-fn Revocation(id: i64, name: String, revoke: ServerAction<TokenRevoke>) -> impl IntoView {
-    let dialog = format!("revoke-{id}");
-    let closing = dialog.clone();
-    view! {
-        <DialogOpener dialog=dialog.clone() label="Revoke" describes=format!("Revoke token {name}") />
-        <Dialog id=dialog title=format!("Revoke {name}?")>
-            <p class="mb-4 text-start whitespace-normal text-soft">
-                "Whatever uses this token is refused from now on. This cannot be undone. What it pushed stays."
-            </p>
-            <ActionForm action=revoke attr:class="flex justify-end gap-2" on:submit=move |_| close(&closing)>
-                <input r#type="hidden" name="id" value=id />
-                <Submit label="Revoke token" look=Look::Danger pending=revoke.pending() />
-            </ActionForm>
-        </Dialog>
+/// A person, a cache, or the server.
+fn stands_for(token: &TokenRow) -> String {
+    match (&token.owner, &token.cache) {
+        (Some(person), _) => person.clone(),
+        (None, Some(_)) => "the cache".to_owned(),
+        (None, None) => "the server".to_owned(),
     }
 }
 
@@ -206,6 +215,7 @@ mod tests {
             cache: None,
             scope: Permission::Push,
             owner: None,
+            made_by: "ada".to_owned(),
             created_at: Timestamp(0),
             expires_at: Some(Timestamp(10)),
             last_used_at: None,

@@ -7,10 +7,26 @@ use super::{
 use crate::calls::UiError;
 use leptos::{html, prelude::*};
 
+/// What to begin a field with: `value`, or what was typed when the form was refused and its page comes back without JavaScript.
+#[cfg_attr(not(feature = "ssr"), allow(unused_variables))]
+fn begun(name: &str, error: Signal<Option<UiError>>, value: Option<String>) -> Option<String> {
+    #[cfg(feature = "ssr")]
+    if error.with_untracked(Option::is_some)
+        && let Some(call) = use_context::<crate::calls::context::Call>()
+        && !call.typed.is_empty()
+    {
+        return call.typed.into_iter().find_map(|(field, typed)| (field == name).then_some(typed));
+    }
+    value
+}
+
 /// A line of text.
 #[component]
 pub fn Field(
     name: &'static str,
+    /// Where several fields of one name stand on a page.
+    #[prop(optional, into)]
+    id: Option<String>,
     #[prop(into)] label: Oco<'static, str>,
     #[prop(default = "text")] kind: &'static str,
     #[prop(optional, into)] value: String,
@@ -30,10 +46,12 @@ pub fn Field(
     let wrong = Memo::new(move |_| error.with(|error| error.as_ref().and_then(|error| error.about(name))));
     // Without JavaScript the refused page comes back whole: the browser then goes to the wrong field by itself.
     let focus = autofocus || wrong.with_untracked(Option::is_some);
+    let value = begun(name, error, Some(value)).unwrap_or_default();
     // Names are written small and without a phone's help.
     let spoken = kind == "text";
+    let id = id.unwrap_or_else(|| format!("field-{name}"));
     let input = html::input()
-        .id(format!("field-{name}"))
+        .id(id.clone())
         .name(name)
         .r#type(kind)
         .class("input")
@@ -54,7 +72,7 @@ pub fn Field(
         .attr("aria-describedby", described(name, help, wrong));
     view! {
         <div class="flex flex-col gap-1">
-            <label class="font-medium" for=format!("field-{name}")>
+            <label class="font-medium" for=id>
                 {label}
                 {(!required).then(|| view! { <span class="font-normal text-dim">" (optional)"</span> })}
             </label>
@@ -86,7 +104,7 @@ pub fn TextArea(
         .attr("spellcheck", "false")
         .attr("aria-invalid", move || wrong.with(Option::is_some).then_some("true"))
         .attr("aria-describedby", described(name, help, wrong))
-        .child(area_text(&value));
+        .child(area_text(&begun(name, error, Some(value)).unwrap_or_default()));
     view! {
         <div class="flex flex-col gap-1">
             <label class="font-medium" for=format!("field-{name}")>
@@ -116,6 +134,7 @@ pub fn Checkbox(
     error: Signal<Option<UiError>>,
 ) -> impl IntoView {
     let wrong = Memo::new(move |_| error.with(|error| error.as_ref().and_then(|error| error.about(name))));
+    let checked = begun(name, error, checked.then(String::new)).is_some();
     view! {
         <div class="flex flex-col gap-1">
             <label class="flex items-start gap-2">
@@ -140,6 +159,9 @@ pub fn Checkbox(
 #[component]
 pub fn Select(
     name: &'static str,
+    /// Where several fields of one name stand on a page.
+    #[prop(optional, into)]
+    id: Option<String>,
     #[prop(into)] label: Oco<'static, str>,
     options: Vec<(String, String)>,
     #[prop(optional, into)] value: String,
@@ -147,6 +169,8 @@ pub fn Select(
     error: Signal<Option<UiError>>,
 ) -> impl IntoView {
     let wrong = Memo::new(move |_| error.with(|error| error.as_ref().and_then(|error| error.about(name))));
+    let id = id.unwrap_or_else(|| format!("field-{name}"));
+    let value = begun(name, error, Some(value)).unwrap_or_default();
     let options = options
         .into_iter()
         .map(|(key, words)| {
@@ -160,11 +184,11 @@ pub fn Select(
         .collect_view();
     view! {
         <div class="flex flex-col gap-1">
-            <label class="font-medium" for=format!("field-{name}")>
+            <label class="font-medium" for=id.clone()>
                 {label}
             </label>
             <select
-                id=format!("field-{name}")
+                id=id
                 name=name
                 class="input"
                 aria-invalid=move || wrong.with(Option::is_some).then_some("true")
@@ -194,6 +218,7 @@ pub fn Choices(
     error: Signal<Option<UiError>>,
 ) -> impl IntoView {
     let wrong = Memo::new(move |_| error.with(|error| error.as_ref().and_then(|error| error.about(name))));
+    let value = begun(name, error, Some(value.to_owned())).unwrap_or_default();
     let options = choices
         .iter()
         .map(|choice| {

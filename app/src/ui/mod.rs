@@ -5,6 +5,7 @@ pub mod breadcrumb;
 pub mod button;
 pub mod chart;
 pub mod code;
+pub mod confirm;
 pub mod copy;
 pub mod dialog;
 pub mod empty;

@@ -108,6 +108,8 @@ pub enum Permission {
     Pull,
     Push,
     Admin,
+    /// Admin, and who else may do what. No token's scope; a token with admin for every cache has it.
+    Own,
 }
 
 impl Permission {
@@ -116,6 +118,7 @@ impl Permission {
             Permission::Pull => "pull",
             Permission::Push => "push",
             Permission::Admin => "admin",
+            Permission::Own => "own",
         }
     }
 }

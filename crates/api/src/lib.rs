@@ -11,6 +11,7 @@ pub mod event;
 pub mod format;
 pub mod instance;
 pub mod key;
+pub mod member;
 pub mod name;
 pub mod overview;
 pub mod path;

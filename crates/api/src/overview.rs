@@ -13,7 +13,7 @@ pub struct Overview {
     pub caches: Vec<CacheSummary>,
     /// Paths of all these caches.
     pub path_count: u64,
-    /// Bytes on disk; a NAR shared by several caches counts once.
+    /// Bytes on disk. A NAR shared by several caches counts once for those who see all caches.
     pub stored_bytes: u64,
     /// The last 30 days over all these caches.
     pub traffic: Traffic,

@@ -14,6 +14,10 @@ pub struct TokenCreate {
     /// The highest right; push includes pull, admin includes both.
     pub scope: Permission,
     pub expires_at: Option<Timestamp>,
+    /// Whether it belongs to the cache, and stays when the person who made it goes. Else it may do what that person may, up to its
+    /// scope.
+    #[serde(default)]
+    pub is_of_cache: bool,
 }
 
 /// A token in a list. The secret itself is not kept.
@@ -26,7 +30,9 @@ pub struct TokenRow {
     pub prefix: String,
     pub cache: Option<CacheName>,
     pub scope: Permission,
+    /// The person whom it stands for; `None` for one of a cache or of the server.
     pub owner: Option<String>,
+    pub made_by: String,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
     pub last_used_at: Option<Timestamp>,

@@ -2,14 +2,14 @@
 
 use crate::{
     Core,
-    caller::{Caller, Client, Person},
+    caller::{Caller, Client, Person, Rights},
     db::NewSession,
     error::{Error, Result},
     secret,
 };
 use argon2::{Argon2, PasswordHasher, PasswordVerifier, password_hash::phc::PasswordHash};
 use iglu_api::{Timestamp, UserName, account::SessionRow};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use zeroize::Zeroizing;
 
 /// Shortest password taken, in characters.
@@ -37,7 +37,7 @@ impl Accounts<'_> {
     pub async fn create(&self, caller: &Caller, name: &UserName, password: &str, is_admin: bool) -> Result<()> {
         caller.require_instance_admin("creating a user")?;
         let password_hash = self.hash_password("password", password).await?;
-        let audit = self.0.audit(caller, "user.create", name.as_str(), &Client::default());
+        let audit = self.0.audit(caller, "user.create", name.as_str());
         self.0.db.account_insert(name.as_str(), &password_hash, is_admin, &audit).await.map(drop)
     }
 
@@ -53,7 +53,7 @@ impl Accounts<'_> {
         if !self.check_password(password, known_hash).await? {
             return Err(wrong());
         }
-        let account = account.ok_or_else(wrong)?;
+        let account = account.filter(|account| !account.is_disabled).ok_or_else(wrong)?;
         self.session_for(account.id, &account.name, client).await
     }
 
@@ -69,13 +69,13 @@ impl Accounts<'_> {
             address: &client.address,
             agent: &client.agent.chars().take(200).collect::<String>(),
         };
-        let audit = core.audit_as(name.to_owned(), "session.create", name, client);
+        let audit = core.audit_as(name.to_owned(), "session.create", name, &client.address);
         core.db.session_insert(&new, &audit).await?;
         Ok(session)
     }
 
     /// The person behind a cookie; anonymous for a session that ended.
-    pub async fn caller_by_session(&self, session: &str) -> Result<Caller> {
+    pub async fn caller_by_session(&self, session: &str, address: &str) -> Result<Caller> {
         let core = self.0;
         let found = core.db.session_find(&secret::hash(session)).await?.filter(|found| found.expires_at > core.now().0);
         let Some(found) = found else { return Ok(Caller::ANONYMOUS) };
@@ -85,8 +85,15 @@ impl Accounts<'_> {
             session_id: found.id,
             name: UserName::parse(&found.name)
                 .map_err(|error| Error::internal(format!("a user in the database: {error}")))?,
-            is_admin: found.is_admin,
+            rights: self.rights(found.account_id, found.is_admin).await?,
+            address: address.to_owned(),
         })))
+    }
+
+    /// What somebody may do.
+    pub(crate) async fn rights(&self, account_id: i64, is_admin: bool) -> Result<Rights> {
+        let roles = if is_admin { HashMap::new() } else { self.0.db.member_roles(account_id).await? };
+        Ok(Rights { is_admin, roles })
     }
 
     pub async fn session_end(&self, caller: &Caller) -> Result<()> {
@@ -108,7 +115,7 @@ impl Accounts<'_> {
     /// Ends one of the caller's own sessions.
     pub async fn session_revoke(&self, caller: &Caller, id: i64) -> Result<()> {
         let person = caller.require_person()?;
-        let audit = self.0.audit(caller, "session.end", person.name.as_str(), &Client::default());
+        let audit = self.0.audit(caller, "session.end", person.name.as_str());
         match self.0.db.session_delete(id, person.account_id, &audit).await? {
             true => Ok(()),
             false => Err(Error::NotFound("that session has ended already".to_owned())),
@@ -124,7 +131,7 @@ impl Accounts<'_> {
             return Err(Error::invalid("current", "this is not the current password"));
         }
         let password_hash = self.hash_password("new", new).await?;
-        let audit = self.0.audit(caller, "password.change", person.name.as_str(), &Client::default());
+        let audit = self.0.audit(caller, "password.change", person.name.as_str());
         self.0.db.password_set(person.account_id, &password_hash, person.session_id, &audit).await
     }
 

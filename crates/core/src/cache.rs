@@ -2,7 +2,7 @@
 
 use crate::{
     Address, Core,
-    caller::{Caller, Client, Discretion},
+    caller::{Caller, Discretion},
     clock,
     db::{self, CacheUpdate, NewCache, NewKey},
     directory::{Cache, sealing_purpose},
@@ -42,30 +42,24 @@ impl Caches<'_> {
     /// Creates a cache, with a fresh signing key unless those who push sign.
     pub async fn create(&self, caller: &Caller, create: &CacheCreate) -> Result<()> {
         caller.require_instance_admin("creating a cache")?;
-        self.create_unchecked(caller, create, &Client::default()).await
+        self.create_unchecked(caller, create).await
     }
 
     /// Creates a cache that signs with a key it had elsewhere.
     pub async fn create_with_key(&self, caller: &Caller, create: &CacheCreate, key: &SigningKey) -> Result<()> {
         caller.require_instance_admin("creating a cache")?;
-        self.insert(caller, create, Some(key), &Client::default()).await
+        self.insert(caller, create, Some(key)).await
     }
 
-    pub(crate) async fn create_unchecked(&self, caller: &Caller, create: &CacheCreate, client: &Client) -> Result<()> {
+    pub(crate) async fn create_unchecked(&self, caller: &Caller, create: &CacheCreate) -> Result<()> {
         let key = match create.signing {
             Signing::Server => Some(fresh_key(self.0.address().key_name(&create.name, 1))?),
             Signing::Client => None,
         };
-        self.insert(caller, create, key.as_ref(), client).await
+        self.insert(caller, create, key.as_ref()).await
     }
 
-    async fn insert(
-        &self,
-        caller: &Caller,
-        create: &CacheCreate,
-        key: Option<&SigningKey>,
-        client: &Client,
-    ) -> Result<()> {
+    async fn insert(&self, caller: &Caller, create: &CacheCreate, key: Option<&SigningKey>) -> Result<()> {
         let core = self.0;
         check_filter_keys(&create.client_filter_keys)?;
         let name = create.name.as_str();
@@ -81,7 +75,7 @@ impl Caches<'_> {
             client_filter_keys: &create.client_filter_keys.join(" "),
             key: sealed.as_ref().map(|(name, public_key, sealed_seed)| NewKey { name, public_key, sealed_seed }),
         };
-        core.db.cache_insert(&new, &core.audit(caller, "cache.create", name, client)).await?;
+        core.db.cache_insert(&new, &core.audit(caller, "cache.create", name)).await?;
         core.directory.reload(&core.db, &core.master).await
     }
 
@@ -112,7 +106,7 @@ impl Caches<'_> {
             client_filter_keys: change.client_filter_keys.as_ref().unwrap_or(&cache.client_filter_keys).join(" "),
             upstreams,
         };
-        let audit = core.audit(caller, "cache.change", name, &Client::default());
+        let audit = core.audit(caller, "cache.change", name).of(cache.id);
         core.db.cache_update(cache.id, &update, &audit).await?;
         core.directory.reload(&core.db, &core.master).await?;
         // What waited for references may be seen now.
@@ -123,9 +117,10 @@ impl Caches<'_> {
     /// Removes a cache with all its paths: at once for everybody, bit by bit on the disk.
     pub async fn remove(&self, caller: &Caller, name: &str) -> Result<()> {
         let core = self.0;
-        let cache = self.open(caller, name, Permission::Admin, Discretion::Hide).await?;
-        if !core.db.cache_hide(cache.id, &core.audit(caller, "cache.remove", name, &Client::default())).await? {
-            return Err(caller.unknown_cache(name, Permission::Admin, Discretion::Hide));
+        let cache = self.open(caller, name, Permission::Own, Discretion::Hide).await?;
+        let audit = core.audit(caller, "cache.remove", name).of(cache.id);
+        if !core.db.cache_hide(cache.id, &audit).await? {
+            return Err(caller.unknown_cache(name, Permission::Own, Discretion::Hide));
         }
         core.directory.reload(&core.db, &core.master).await
     }

@@ -4,8 +4,8 @@ use crate::{
     directory::Cache,
     error::{Error, Result},
 };
-use iglu_api::{CacheName, Timestamp, UserName, account::Me, cache::Permission};
-use std::sync::Arc;
+use iglu_api::{CacheName, Timestamp, UserName, account::Me, cache::Permission, member::Role};
+use std::{collections::HashMap, sync::Arc};
 
 /// Who makes a call.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub struct Token {
     /// The cache that it opens; `None` for all.
     pub cache_id: Option<i64>,
     pub scope: Permission,
+    /// What the person may do whom it stands for; `None` for a token of a cache or of the server.
+    pub owner: Option<Arc<Rights>>,
+    /// The client's address, where it is known.
+    pub address: String,
 }
 
 /// A person with a live session.
@@ -36,7 +40,56 @@ pub struct Person {
     pub account_id: i64,
     pub session_id: i64,
     pub name: UserName,
+    pub rights: Rights,
+    /// The client's address, where it is known.
+    pub address: String,
+}
+
+/// What a person may do.
+#[derive(Clone, Debug, Default)]
+pub struct Rights {
+    /// Of the server: then of every cache an owner.
     pub is_admin: bool,
+    /// By the cache's id.
+    pub roles: HashMap<i64, Role>,
+}
+
+impl Rights {
+    /// Of an administrator of the server.
+    pub fn admin() -> Rights {
+        Rights { is_admin: true, roles: HashMap::new() }
+    }
+
+    fn on(&self, cache: &Cache) -> Option<Permission> {
+        let role = || self.roles.get(&cache.id).map(|role| role.permission());
+        if self.is_admin { Some(Permission::Own) } else { role().max(anyone(cache)) }
+    }
+}
+
+/// What everybody may do.
+fn anyone(cache: &Cache) -> Option<Permission> {
+    cache.is_public().then_some(Permission::Pull)
+}
+
+impl Token {
+    /// Whether it may do what administrators of the server do.
+    fn is_admin(&self) -> bool {
+        let opens_all = self.cache_id.is_none() && self.scope == Permission::Admin;
+        opens_all && self.owner.as_ref().is_none_or(|owner| owner.is_admin)
+    }
+
+    fn on(&self, cache: &Cache) -> Option<Permission> {
+        if self.cache_id.is_some_and(|id| id != cache.id) {
+            return anyone(cache);
+        }
+        // Whoever may do everything may do what only owners may.
+        let scope =
+            if self.cache_id.is_none() && self.scope == Permission::Admin { Permission::Own } else { self.scope };
+        match &self.owner {
+            Some(owner) => owner.on(cache).map(|has| has.min(scope)),
+            None => Some(scope),
+        }
+    }
 }
 
 /// Where a request came from, for the lists and the audit log.
@@ -60,14 +113,11 @@ impl Caller {
 
     /// The highest right on `cache`.
     pub fn permission(&self, cache: &Cache) -> Option<Permission> {
-        let anyone = cache.is_public().then_some(Permission::Pull);
         match self {
-            Caller::Anonymous { .. } => anyone,
-            Caller::Token(token) if token.cache_id.is_none_or(|id| id == cache.id) => Some(token.scope),
-            Caller::Token(_) => anyone,
-            Caller::Person(person) if person.is_admin => Some(Permission::Admin),
-            Caller::Person(_) => Some(Permission::Push),
-            Caller::Operator => Some(Permission::Admin),
+            Caller::Anonymous { .. } => anyone(cache),
+            Caller::Token(token) => token.on(cache),
+            Caller::Person(person) => person.rights.on(cache),
+            Caller::Operator => Some(Permission::Own),
         }
     }
 
@@ -75,8 +125,9 @@ impl Caller {
     pub fn sees_all_caches(&self) -> bool {
         match self {
             Caller::Anonymous { .. } => false,
-            Caller::Token(token) => token.cache_id.is_none(),
-            Caller::Person(_) | Caller::Operator => true,
+            Caller::Token(token) => token.cache_id.is_none() && token.owner.as_ref().is_none_or(|owner| owner.is_admin),
+            Caller::Person(person) => person.rights.is_admin,
+            Caller::Operator => true,
         }
     }
 
@@ -89,6 +140,8 @@ impl Caller {
         let reason = self.refusal(&cache.name, needed, has);
         match (self, has) {
             (Caller::Anonymous { .. }, _) => Err(Error::Unauthenticated(reason)),
+            // Logging in again would not help.
+            (Caller::Person(_), None) => Err(nothing_here(&cache.name)),
             (_, None) if discretion == Discretion::Hide => Err(Error::Unauthenticated(reason)),
             _ => Err(Error::Forbidden(reason)),
         }
@@ -97,6 +150,7 @@ impl Caller {
     /// What a caller hears about a cache that does not exist.
     pub fn unknown_cache(&self, name: &str, needed: Permission, discretion: Discretion) -> Error {
         match CacheName::parse(name) {
+            Ok(name) if matches!(self, Caller::Person(person) if !person.rights.is_admin) => nothing_here(&name),
             Ok(name) if discretion == Discretion::Hide && !self.sees_all_caches() => {
                 Error::Unauthenticated(self.refusal(&name, needed, None))
             }
@@ -106,12 +160,15 @@ impl Caller {
     }
 
     fn refusal(&self, cache: &CacheName, needed: Permission, has: Option<Permission>) -> String {
-        let doing = match needed {
-            Permission::Pull => "pulling from",
-            Permission::Push => "pushing to",
-            Permission::Admin => "changing",
+        let needs = |doing| format!("{doing} cache \"{cache}\" needs a token with {} for it", needed.as_str());
+        let needs = match needed {
+            Permission::Pull => needs("pulling from"),
+            Permission::Push => needs("pushing to"),
+            Permission::Admin => needs("changing"),
+            Permission::Own => format!(
+                "removing cache \"{cache}\", or saying who is in it, needs an owner or a token with admin for every cache"
+            ),
         };
-        let needs = format!("{doing} cache \"{cache}\" needs a token with {} for it", needed.as_str());
         match self {
             Caller::Anonymous { problem: Some(problem) } => format!("{problem}; {needs}"),
             Caller::Anonymous { problem: None } => format!("no token was sent; {needs}"),
@@ -119,7 +176,10 @@ impl Caller {
                 Some(has) => format!("token \"{}\" may only {} here; {needs}", token.name, has.as_str()),
                 None => format!("token \"{}\" has no right on cache \"{cache}\"; {needs}", token.name),
             },
-            Caller::Person(person) => format!("{} may not do this; it needs {}", person.name, needed.as_str()),
+            Caller::Person(person) => {
+                let role = Role::ALL.into_iter().find(|role| role.permission() >= needed).unwrap_or(Role::Owner);
+                format!("{} may not do this; it needs a {} of cache \"{cache}\"", person.name, role.as_str())
+            }
             Caller::Operator => needs,
         }
     }
@@ -128,8 +188,8 @@ impl Caller {
     pub fn require_instance_admin(&self, doing: &str) -> Result<()> {
         match self {
             Caller::Operator => Ok(()),
-            Caller::Person(person) if person.is_admin => Ok(()),
-            Caller::Token(token) if token.cache_id.is_none() && token.scope == Permission::Admin => Ok(()),
+            Caller::Person(person) if person.rights.is_admin => Ok(()),
+            Caller::Token(token) if token.is_admin() => Ok(()),
             Caller::Anonymous { problem } => {
                 let problem = problem.as_deref().unwrap_or("no token was sent");
                 let needs = "an administrator who is logged in, or a token with admin for every cache";
@@ -157,12 +217,26 @@ impl Caller {
         }
     }
 
+    /// Where the request came from, where it is known.
+    pub fn address(&self) -> &str {
+        match self {
+            Caller::Token(token) => &token.address,
+            Caller::Person(person) => &person.address,
+            Caller::Anonymous { .. } | Caller::Operator => "",
+        }
+    }
+
     pub fn me(&self) -> Option<Me> {
         match self {
-            Caller::Person(person) => Some(Me { name: person.name.clone(), is_admin: person.is_admin }),
+            Caller::Person(person) => Some(Me { name: person.name.clone(), is_admin: person.rights.is_admin }),
             _ => None,
         }
     }
+}
+
+/// For people, a cache that they are not in and one that does not exist are the same.
+fn nothing_here(cache: &CacheName) -> Error {
+    Error::NotFound(format!("there is no cache \"{cache}\", or you are not in it"))
 }
 
 /// Why a token is no good, worded for its holder.

@@ -2,10 +2,13 @@
 
 use crate::{
     Core,
-    caller::Caller,
+    caller::{Caller, Discretion},
     error::{Error, Result},
 };
-use iglu_api::instance::{AuditPage, AuditQuery, Instance};
+use iglu_api::{
+    cache::Permission,
+    instance::{AuditPage, AuditQuery, Instance},
+};
 
 /// The methods of the noun.
 pub struct InstanceOf<'a>(pub(crate) &'a Core);
@@ -14,6 +17,18 @@ impl Core {
     /// The methods of the noun.
     pub fn instance(&self) -> InstanceOf<'_> {
         InstanceOf(self)
+    }
+}
+
+impl Core {
+    async fn audit_page(&self, query: &AuditQuery, cache_id: Option<i64>) -> Result<AuditPage> {
+        if query.search.len() > 300 || query.search.contains(char::is_control) {
+            return Err(Error::invalid("search", "a search has at most 300 bytes and no control characters"));
+        }
+        let mut rows = self.db.audit_list(query, cache_id, AuditPage::ROWS + 1).await?;
+        let has_more = rows.len() > AuditPage::ROWS;
+        rows.truncate(AuditPage::ROWS);
+        Ok(AuditPage { rows, has_more })
     }
 }
 
@@ -34,12 +49,12 @@ impl InstanceOf<'_> {
     /// A page of the audit log, the newest rows first.
     pub async fn audit(&self, caller: &Caller, query: &AuditQuery) -> Result<AuditPage> {
         caller.require_instance_admin("reading the audit log")?;
-        if query.search.len() > 300 || query.search.contains(char::is_control) {
-            return Err(Error::invalid("search", "a search has at most 300 bytes and no control characters"));
-        }
-        let mut rows = self.0.db.audit_list(query.search.trim(), query.before, AuditPage::ROWS + 1).await?;
-        let has_more = rows.len() > AuditPage::ROWS;
-        rows.truncate(AuditPage::ROWS);
-        Ok(AuditPage { rows, has_more })
+        self.0.audit_page(query, None).await
+    }
+
+    /// A page of what was changed about one cache, the newest first.
+    pub async fn audit_of_cache(&self, caller: &Caller, cache: &str, query: &AuditQuery) -> Result<AuditPage> {
+        let cache = self.0.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        self.0.audit_page(query, Some(cache.id)).await
     }
 }

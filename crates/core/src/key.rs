@@ -4,7 +4,7 @@
 use crate::{
     Core,
     cache::fresh_key,
-    caller::{Caller, Client, Discretion},
+    caller::{Caller, Discretion},
     db::{NewKey, Resigned},
     directory::{Cache, sealing_purpose},
     error::{Error, Result},
@@ -88,7 +88,7 @@ impl Keys<'_> {
         let sealed_seed = core.master.seal(&sealing_purpose(name, key.name()), key.to_seed().as_slice());
         let public_key = key.verifying_key();
         let new = NewKey { name: key.name(), public_key: public_key.as_bytes(), sealed_seed: &sealed_seed };
-        let audit = core.audit(caller, action, &format!("{} of {name}", key.name()), &Client::default());
+        let audit = core.audit(caller, action, &format!("{} of {name}", key.name())).of(cache.id);
         core.db.key_insert(cache.id, &new, &audit).await?;
         core.directory.reload(&core.db, &core.master).await
     }
@@ -99,7 +99,7 @@ impl Keys<'_> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
         let conflict = |message: String| Err(Error::Conflict { field: "name", message });
-        let audit = core.audit(caller, "key.retire", &format!("{name} of {}", cache.name), &Client::default());
+        let audit = core.audit(caller, "key.retire", &format!("{name} of {}", cache.name)).of(cache.id);
         let retired = if cache.client_keys.iter().any(|key| key.name() == name) {
             if cache.keys.is_empty() && cache.client_keys.len() == 1 {
                 return conflict(format!("{name} is the only key of cache \"{}\"; add another first", cache.name));
@@ -150,7 +150,7 @@ impl Keys<'_> {
         let name = self.free_name(&cache).await?;
         VerifyingKey::from_bytes(name.clone(), public_key)
             .map_err(|error| Error::invalid("public_key", format!("publicKey: {error}")))?;
-        let audit = core.audit(caller, "key.register", &format!("{name} of {}", cache.name), &Client::default());
+        let audit = core.audit(caller, "key.register", &format!("{name} of {}", cache.name)).of(cache.id);
         core.db.client_key_insert(cache.id, &name, public_key, &audit).await?;
         core.directory.reload(&core.db, &core.master).await?;
         Ok(name)

@@ -21,8 +21,10 @@ pub mod export;
 mod failpoint;
 pub mod fetch;
 pub mod instance;
+pub mod invitation;
 pub mod key;
 mod login_limit;
+pub mod member;
 mod overview;
 pub mod path;
 mod path_detail;
@@ -355,11 +357,18 @@ impl Core {
         Ok(traffic)
     }
 
-    fn audit(&self, caller: &Caller, action: &'static str, object: &str, client: &Client) -> Audit {
-        self.audit_as(caller.label(), action, object, client)
+    fn audit(&self, caller: &Caller, action: &'static str, object: &str) -> Audit {
+        self.audit_as(caller.label(), action, object, caller.address())
     }
 
-    fn audit_as(&self, actor: String, action: &'static str, object: &str, client: &Client) -> Audit {
-        Audit { at: self.now().0, actor, action, object: object.to_owned(), address: client.address.clone() }
+    fn audit_as(&self, actor: String, action: &'static str, object: &str, address: &str) -> Audit {
+        Audit {
+            at: self.now().0,
+            actor,
+            action,
+            object: object.to_owned(),
+            address: address.to_owned(),
+            cache_id: None,
+        }
     }
 }

@@ -29,7 +29,11 @@ impl Core {
         recent_pushes.truncate(RECENT);
         Ok(Overview {
             path_count: caches.iter().map(|cache| cache.path_count).sum(),
-            stored_bytes: self.db.stored_bytes().await?,
+            // What is shared with caches that somebody does not see is not told apart.
+            stored_bytes: match caller.sees_all_caches() {
+                true => self.db.stored_bytes().await?,
+                false => caches.iter().map(|cache| cache.stored_bytes).sum(),
+            },
             attention: self.attention(caller).await?,
             caches,
             traffic,

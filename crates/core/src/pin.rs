@@ -2,7 +2,7 @@
 
 use crate::{
     Core,
-    caller::{Caller, Client, Discretion},
+    caller::{Caller, Discretion},
     db::NewPin,
     error::{Error, Result},
 };
@@ -76,7 +76,7 @@ impl Pins<'_> {
             expires_at,
             revisions,
         };
-        let audit = core.audit(caller, "pin.create", &format!("{} of {}", create.name, cache.name), &Client::default());
+        let audit = core.audit(caller, "pin.create", &format!("{} of {}", create.name, cache.name)).of(cache.id);
         let Some(back) = core.db.pin_insert(&pin, &audit).await? else {
             return Err(Error::NotFound(format!(
                 "{path} was just removed from cache \"{}\"; push it before pinning it",
@@ -94,7 +94,7 @@ impl Pins<'_> {
     pub async fn remove(&self, caller: &Caller, cache: &str, name: &str, revision: Option<u64>) -> Result<()> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Push, Discretion::Hide).await?;
-        let audit = core.audit(caller, "pin.remove", &format!("{name} of {}", cache.name), &Client::default());
+        let audit = core.audit(caller, "pin.remove", &format!("{name} of {}", cache.name)).of(cache.id);
         let revision = revision.map(|revision| i64::try_from(revision).unwrap_or(i64::MAX));
         if core.db.pin_delete(cache.id, name, revision, &audit).await? {
             return Ok(());

@@ -3,7 +3,7 @@
 use crate::{
     Core,
     account::SessionSecret,
-    caller::{Caller, Client, Person},
+    caller::{Caller, Client, Person, Rights},
     error::{Error, Result},
     secret,
 };
@@ -75,7 +75,7 @@ impl Setup<'_> {
         let password_hash = core.account().hash_password("password", &finish.password).await?;
         let fixed = core.public_url_is_fixed();
         let public_url = address.public_url();
-        let audit = core.audit_as(finish.name.to_string(), "setup.finish", finish.name.as_str(), client);
+        let audit = core.audit_as(finish.name.to_string(), "setup.finish", finish.name.as_str(), &client.address);
         let account_id = core
             .db
             .setup_finish(
@@ -89,10 +89,15 @@ impl Setup<'_> {
             .ok_or_else(bad_link)?;
         core.load_settings().await?;
 
-        let caller =
-            Caller::Person(Arc::new(Person { account_id, session_id: 0, name: finish.name.clone(), is_admin: true }));
+        let caller = Caller::Person(Arc::new(Person {
+            account_id,
+            session_id: 0,
+            name: finish.name.clone(),
+            rights: Rights::admin(),
+            address: client.address.clone(),
+        }));
         let create = CacheCreate::new(finish.cache.clone(), finish.visibility);
-        match core.cache().create_unchecked(&caller, &create, client).await {
+        match core.cache().create_unchecked(&caller, &create).await {
             // A script made it before the person came: it is theirs all the same.
             Ok(()) | Err(Error::Conflict { .. }) => {}
             Err(error) => return Err(error),
@@ -102,6 +107,7 @@ impl Setup<'_> {
             cache: Some(finish.cache.clone()),
             scope: Permission::Push,
             expires_at: None,
+            is_of_cache: true,
         };
         let token = core.token().create(&caller, &token).await?;
         let session = core.account().session_for(account_id, finish.name.as_str(), client).await?;

@@ -2,7 +2,7 @@
 
 use crate::{
     Core,
-    caller::{self, Caller, Client, Discretion, Token},
+    caller::{self, Caller, Discretion, Rights, Token},
     db::{self, NewToken},
     error::{Error, Result},
     secret,
@@ -10,6 +10,7 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use iglu_api::{
     Timestamp,
+    cache::Permission,
     token::{CreatedToken, TokenCreate, TokenRow},
 };
 use std::sync::Arc;
@@ -25,7 +26,11 @@ const REMEMBERED: i64 = 10 * Timestamp::SECOND;
 /// A token remembered between requests.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownToken {
-    token: Arc<Token>,
+    id: i64,
+    name: String,
+    cache_id: Option<i64>,
+    scope: Permission,
+    owner: Option<Arc<Rights>>,
     expires_at: Option<Timestamp>,
     checked_at: Timestamp,
 }
@@ -34,22 +39,33 @@ pub(crate) struct KnownToken {
 pub struct Tokens<'a>(pub(crate) &'a Core);
 
 impl Tokens<'_> {
-    /// Makes a token; the secret in the answer is kept nowhere. For people and the operator: a token cannot make another,
-    /// which would outlive it. All-cache tokens are for administrators; others may make what they could do themselves.
+    /// Makes a token; the secret in the answer is kept nowhere. For people and
+    /// administrators: another token makes none, which would outlive it. People make tokens that may do what they may themselves, now and later; those who change a cache make
+    /// tokens of the cache.
     pub async fn create(&self, caller: &Caller, create: &TokenCreate) -> Result<CreatedToken> {
         let core = self.0;
         let account_id = match caller {
-            Caller::Operator => None,
+            Caller::Person(person) => Some(person.account_id),
+            _ if caller.require_instance_admin("making a token").is_ok() => None,
             _ => Some(caller.require_person()?.account_id),
         };
+        let is_of_cache = create.is_of_cache || account_id.is_none();
         check_label(&create.name)?;
+        if create.scope == Permission::Own {
+            return Err(Error::invalid("scope", "a token has pull, push or admin"));
+        }
         let cache_id = match &create.cache {
-            Some(name) => Some(core.cache().open(caller, name.as_str(), create.scope, Discretion::Hide).await?.id),
-            None => {
-                caller.require_instance_admin("making a token for every cache")?;
+            Some(name) => {
+                let needed = if is_of_cache { Permission::Admin } else { create.scope };
+                Some(core.cache().open(caller, name.as_str(), needed, Discretion::Hide).await?.id)
+            }
+            None if is_of_cache => {
+                caller.require_instance_admin("making a token of the server")?;
                 None
             }
+            None => None,
         };
+        let account_id = account_id.filter(|_| !is_of_cache);
         if create.expires_at.is_some_and(|at| at <= core.now()) {
             return Err(Error::invalid("expires_days", "the token would have expired already"));
         }
@@ -61,33 +77,46 @@ impl Tokens<'_> {
             cache_id,
             scope: create.scope,
             account_id,
+            made_by: &caller.label(),
             expires_at: create.expires_at.map(|at| at.0),
         };
         let object = match &create.cache {
             Some(cache) => format!("{} ({} for {cache})", create.name, create.scope.as_str()),
             None => format!("{} ({} for every cache)", create.name, create.scope.as_str()),
         };
-        core.db.token_insert(&new, &core.audit(caller, "token.create", &object, &Client::default())).await?;
+        let mut audit = core.audit(caller, "token.create", &object);
+        audit.cache_id = cache_id;
+        core.db.token_insert(&new, &audit).await?;
         Ok(CreatedToken { name: create.name.clone(), token: secret.to_string() })
     }
 
     /// The tokens that the caller made; an administrator sees all.
     pub async fn list(&self, caller: &Caller) -> Result<Vec<TokenRow>> {
-        self.0.db.token_list(owner_filter(caller)?).await
+        self.0.db.token_list(owner_filter(caller)?, None).await
     }
 
+    /// Ends a token: one's own, one of a cache that one may change, or any as an administrator.
     pub async fn revoke(&self, caller: &Caller, id: i64) -> Result<()> {
         let core = self.0;
-        let audit = core.audit(caller, "token.revoke", &id.to_string(), &Client::default());
-        if !core.db.token_revoke(id, owner_filter(caller)?, &audit).await? {
-            return Err(Error::NotFound("there is no such token to revoke".to_owned()));
+        let own = owner_filter(caller)?;
+        let token = core.db.token_get(id).await?.filter(|token| {
+            let cache = token.cache_id.and_then(|id| core.directory.get_by_id(id));
+            let changes = cache.is_some_and(|cache| caller.permission(&cache) >= Some(Permission::Admin));
+            changes || own.is_none_or(|account_id| token.account_id == Some(account_id))
+        });
+        let absent = || Error::NotFound("there is no such token to revoke".to_owned());
+        let token = token.ok_or_else(absent)?;
+        let mut audit = core.audit(caller, "token.revoke", &token.name);
+        audit.cache_id = token.cache_id;
+        if !core.db.token_revoke(id, &audit).await? {
+            return Err(absent());
         }
         core.known_tokens.clear();
         Ok(())
     }
 
-    /// Who shows this secret. A secret that is no good makes an anonymous caller with the reason.
-    pub async fn caller(&self, secret: &str) -> Result<Caller> {
+    /// Who shows this secret from `address`. A secret that is no good makes an anonymous caller with the reason.
+    pub async fn caller(&self, secret: &str, address: &str) -> Result<Caller> {
         let core = self.0;
         let now = core.now();
         let secret_hash = secret::hash(secret);
@@ -102,18 +131,40 @@ impl Tokens<'_> {
                 if row.revoked_at.is_some() {
                     return problem(caller::revoked(&row.name));
                 }
-                let token = Token { id: row.id, name: row.name, cache_id: row.cache_id, scope: db::scope(&row.scope) };
-                let known =
-                    KnownToken { token: Arc::new(token), expires_at: row.expires_at.map(Timestamp), checked_at: now };
+                if row.is_owner_disabled == Some(true) {
+                    return problem(format!("the person whom token \"{}\" stands for is disabled", row.name));
+                }
+                let owner = match (row.account_id, row.is_owner_admin) {
+                    (Some(account_id), is_admin) => {
+                        Some(Arc::new(core.account().rights(account_id, is_admin == Some(true)).await?))
+                    }
+                    (None, _) => None,
+                };
+                let known = KnownToken {
+                    id: row.id,
+                    name: row.name,
+                    cache_id: row.cache_id,
+                    scope: db::scope(&row.scope),
+                    owner,
+                    expires_at: row.expires_at.map(Timestamp),
+                    checked_at: now,
+                };
                 core.known_tokens.insert(secret_hash, known.clone());
                 known
             }
         };
         if let Some(at) = known.expires_at.filter(|at| *at <= now) {
-            return Ok(Caller::Anonymous { problem: Some(caller::expired(&known.token.name, at)) });
+            return Ok(Caller::Anonymous { problem: Some(caller::expired(&known.name, at)) });
         }
-        core.activity.token_used(known.token.id, now);
-        Ok(Caller::Token(known.token))
+        core.activity.token_used(known.id, now);
+        Ok(Caller::Token(Arc::new(Token {
+            id: known.id,
+            name: known.name,
+            cache_id: known.cache_id,
+            scope: known.scope,
+            owner: known.owner,
+            address: address.to_owned(),
+        })))
     }
 
     /// A new token sealed into a short text for the browser's next request; see [`Tokens::open_created`].
@@ -132,9 +183,8 @@ impl Tokens<'_> {
 /// `None` for callers that see the tokens of all people.
 fn owner_filter(caller: &Caller) -> Result<Option<i64>> {
     match caller {
-        Caller::Operator => Ok(None),
-        Caller::Person(person) if person.is_admin => Ok(None),
-        Caller::Person(person) => Ok(Some(person.account_id)),
+        Caller::Person(person) if !person.rights.is_admin => Ok(Some(person.account_id)),
+        _ if caller.require_instance_admin("seeing all tokens").is_ok() => Ok(None),
         _ => caller.require_person().map(|person| Some(person.account_id)),
     }
 }

@@ -2,18 +2,15 @@
 //! changes over within a second.
 
 mod keeping;
+mod people;
 
-use crate::{
-    boot,
-    config::{Span, StoreSettings},
-};
+use crate::{boot, config::StoreSettings};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use iglu_api::{
-    CacheName, UserName,
-    cache::{CacheChange, CacheCreate, Permission, Signing, Visibility},
+    CacheName,
+    cache::{CacheChange, CacheCreate, Signing, Visibility},
     key::KeyState,
-    token::TokenCreate,
 };
 use iglu_core::{Caller, Core, Limits};
 use serde_json::{Value, json};
@@ -24,7 +21,7 @@ use zeroize::Zeroizing;
 enum Admin {
     /// People who log in
     #[command(subcommand)]
-    User(UserCommand),
+    User(people::UserCommand),
     /// Caches
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -45,7 +42,10 @@ enum Admin {
     Path(keeping::PathCommand),
     /// Tokens for clients and scripts
     #[command(subcommand)]
-    Token(TokenCommand),
+    Token(people::TokenCommand),
+    /// Who may do what in caches
+    #[command(subcommand)]
+    Member(people::MemberCommand),
     /// Print a new one-time set-up link; earlier ones end
     SetupLink,
 }
@@ -58,20 +58,6 @@ pub struct AdminCommand {
     /// Print one line of JSON
     #[arg(long, global = true)]
     json: bool,
-}
-
-#[derive(Subcommand)]
-enum UserCommand {
-    /// Make a user
-    Create {
-        name: UserName,
-        /// Read the password from standard input, to its end or the first line break
-        #[arg(long, required = true)]
-        password_stdin: bool,
-        /// May change everything
-        #[arg(long)]
-        admin: bool,
-    },
 }
 
 #[derive(Subcommand)]
@@ -142,33 +128,6 @@ enum KeyCommand {
     Register { cache: String, public_key: String },
 }
 
-#[derive(Subcommand)]
-enum TokenCommand {
-    /// Make a token and print it, this once
-    Create {
-        name: String,
-        /// The one cache that it opens
-        #[arg(long, required_unless_present = "all_caches", conflicts_with = "all_caches")]
-        cache: Option<CacheName>,
-        /// Opens every cache
-        #[arg(long)]
-        all_caches: bool,
-        /// The highest right; each includes the ones before it
-        #[arg(long)]
-        scope: Scope,
-        /// When it ends: a number with d, h, m or s, such as 90d
-        #[arg(long)]
-        expires: Option<Span>,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Scope {
-    Pull,
-    Push,
-    Admin,
-}
-
 pub async fn run(store: StoreSettings, command: AdminCommand) -> anyhow::Result<()> {
     let core = boot::open_core(&store, Limits::default(), None).await?;
     let done = perform(&core, command.what).await;
@@ -182,13 +141,9 @@ pub async fn run(store: StoreSettings, command: AdminCommand) -> anyhow::Result<
 async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)> {
     let caller = Caller::Operator;
     match command {
-        Admin::User(UserCommand::Create { name, admin, .. }) => {
-            let mut password = String::new();
-            std::io::stdin().take(4096).read_to_string(&mut password).context("reading the password")?;
-            let password = password.lines().next().unwrap_or_default();
-            core.account().create(&caller, &name, password, admin).await?;
-            Ok((json!({ "name": name, "admin": admin }), format!("user {name} can log in")))
-        }
+        Admin::User(command) => people::user(core, command).await,
+        Admin::Member(command) => people::member(core, command).await,
+        Admin::Token(command) => people::token(core, command).await,
         Admin::Cache(CacheCommand::Create { name, private, priority, client_signed }) => {
             let visibility = if private { Visibility::Private } else { Visibility::Public };
             let signing = if client_signed { Signing::Client } else { Signing::Server };
@@ -244,20 +199,6 @@ async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)>
             let keys = core.key().list(&caller, cache).await?;
             let lines = keys.iter().map(|key| format!("{}  {}", key.public_key, key_state(&key.state)));
             Ok((json!({ "keys": keys }), lines.collect::<Vec<_>>().join("\n")))
-        }
-        Admin::Token(TokenCommand::Create { name, cache, scope, expires, .. }) => {
-            let create = TokenCreate {
-                name,
-                cache,
-                scope: match scope {
-                    Scope::Pull => Permission::Pull,
-                    Scope::Push => Permission::Push,
-                    Scope::Admin => Permission::Admin,
-                },
-                expires_at: expires.map(|Span(millis)| core.now().plus(millis)),
-            };
-            let created = core.token().create(&caller, &create).await?;
-            Ok((json!({ "token": created.token }), created.token))
         }
         Admin::Retention(command) => keeping::retention(core, command).await,
         Admin::Limits(command) => keeping::limits(core, command).await,

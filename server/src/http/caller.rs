@@ -1,13 +1,34 @@
 //! From headers to the caller: a token as Bearer or as the password of Basic, whose user name means nothing; or the session
 //! cookie of a browser.
 
-use axum::http::{HeaderMap, header};
+use axum::{
+    extract::ConnectInfo,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use iglu_app::calls::context::SESSION_COOKIE;
+use iglu_app::calls::context::{HOST_ONLY, SESSION_COOKIE, is_secure};
 use iglu_core::{Caller, Core, Error, Result};
+use std::net::SocketAddr;
 
 /// Longer secrets are not ours, and not worth hashing.
 const LONGEST_SECRET: usize = 4096;
+
+/// The address of the client, as this server sees it. Set by [`note_address`] on every request, whatever the client sent.
+const ADDRESS: HeaderName = HeaderName::from_static("iglu-client-address");
+
+/// Notes where a request came from, for all doors behind.
+pub fn note_address<B>(request: &mut Request<B>) {
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip().to_string());
+    match from.and_then(|from| HeaderValue::from_str(&from).ok()) {
+        Some(from) => request.headers_mut().insert(ADDRESS, from),
+        None => request.headers_mut().remove(ADDRESS),
+    };
+}
+
+/// The address of the client; empty where it is not known.
+pub fn address(headers: &HeaderMap) -> &str {
+    headers.get(ADDRESS).and_then(|address| address.to_str().ok()).unwrap_or_default()
+}
 
 /// What the Authorization header says.
 enum Shown {
@@ -51,7 +72,7 @@ pub fn is_anonymous(headers: &HeaderMap) -> bool {
 pub async fn by_token(core: &Core, headers: &HeaderMap) -> Result<Caller> {
     match shown(headers) {
         Shown::Nothing => Ok(Caller::ANONYMOUS),
-        Shown::Secret(secret) => core.token().caller(&secret).await,
+        Shown::Secret(secret) => core.token().caller(&secret, address(headers)).await,
         Shown::Unreadable => Ok(Caller::Anonymous {
             problem: Some("the Authorization header is neither Bearer nor Basic with a token".to_owned()),
         }),
@@ -68,14 +89,21 @@ pub async fn by_good_token(core: &Core, headers: &HeaderMap) -> Result<Caller> {
 
 /// The caller of a page: the cookie, or a token for scripts.
 pub async fn by_session(core: &Core, headers: &HeaderMap) -> Result<Caller> {
-    match cookie(headers, SESSION_COOKIE) {
-        Some(session) if session.len() <= LONGEST_SECRET => core.account().caller_by_session(&session).await,
+    match own_cookie(core, headers, SESSION_COOKIE) {
+        Some(session) if session.len() <= LONGEST_SECRET => {
+            core.account().caller_by_session(&session, address(headers)).await
+        }
         _ => by_token(core, headers).await,
     }
 }
 
-/// The value of a cookie.
-pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+/// The value of a cookie that this server set; over HTTPS that is one that no other host can have set.
+pub fn own_cookie(core: &Core, headers: &HeaderMap, name: &str) -> Option<String> {
+    let prefix = if is_secure(core) { HOST_ONLY } else { "" };
+    cookie(headers, &format!("{prefix}{name}"))
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     cookies.flat_map(|line| line.split(';')).find_map(|pair| {
         let (key, value) = pair.trim().split_once('=')?;

@@ -13,6 +13,7 @@ mod nar_body;
 mod nix;
 pub mod ops;
 mod rest;
+mod typed;
 mod ui;
 mod upload;
 
@@ -113,13 +114,14 @@ impl Service<Request<Body>> for Doors {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if let Some(refusal) = refused(&request) {
             return Either::Left(ready(Ok(refusal)));
         }
         let Some(target) = nix::Target::of(&request, &self.core) else {
             let mut router = self.router.clone();
-            let request = without_doubled_slashes(request);
+            let mut request = without_doubled_slashes(request);
+            caller::note_address(&mut request);
             if puts_nowhere(&request) {
                 return Either::Left(ready(Ok(plain(StatusCode::NOT_FOUND, "nothing can be put here"))));
             }
@@ -132,6 +134,7 @@ impl Service<Request<Body>> for Doors {
             return Either::Left(ready(Ok(response)));
         }
         let core = self.core.clone();
+        caller::note_address(&mut request);
         Either::Right(
             async move {
                 let response = nix::answer(&core, target, request).await;

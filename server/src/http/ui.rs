@@ -1,11 +1,11 @@
 //! The pages' door: Leptos routes, server functions, assets. Here are the session cookie, the check against forged cross-site
 //! requests, and compression; none of them elsewhere.
 
-use super::{caller, error::PlainError};
+use super::{caller, error::PlainError, typed};
 use crate::site::{File, Site};
 use axum::{
     Router,
-    extract::{ConnectInfo, FromRef, Path, Request, State},
+    extract::{FromRef, Path, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Redirect, Response},
@@ -16,14 +16,14 @@ use iglu_app::{
     App, AssetRoot,
     calls::{
         UiError,
-        context::{CREATED_COOKIE, Call},
+        context::{CREATED_COOKIE, Call, INVITED_COOKIE, TYPED_COOKIE},
     },
     shell,
 };
 use iglu_core::{Client, Core};
 use leptos::prelude::{LeptosOptions, provide_context, use_context};
 use leptos_axum::{LeptosRoutes, generate_route_list};
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer, csrf::CsrfLayer};
 
 #[derive(Clone)]
@@ -66,6 +66,7 @@ pub fn router(core: Core, site: Arc<Site>) -> Router {
     let pages = Router::new()
         .leptos_routes_with_context(&ui, generate_route_list(App), context, app)
         .fallback(fallback)
+        .layer(middleware::from_fn_with_state(ui.core.clone(), typed::keep))
         .layer(middleware::from_fn(refusal_status))
         .layer(middleware::from_fn_with_state(ui.clone(), identify))
         .layer(CsrfLayer::new())
@@ -105,17 +106,23 @@ async fn identify(State(ui): State<Ui>, mut request: Request, next: Next) -> Res
         Ok(caller) => caller,
         Err(error) => return PlainError(error).into_response(),
     };
-    let address =
-        request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip().to_string());
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned();
+    let is_page = !request.uri().path().starts_with("/api/");
+    let kept = caller::own_cookie(&ui.core, headers, TYPED_COOKIE).filter(|_| is_page);
+    let is_kept = kept.is_some();
     let call = Call {
         core: ui.core.clone(),
         caller,
-        client: Client { address: address.unwrap_or_default(), agent },
-        created_cookie: caller::cookie(headers, CREATED_COOKIE),
+        client: Client { address: caller::address(headers).to_owned(), agent },
+        created_cookie: caller::own_cookie(&ui.core, headers, CREATED_COOKIE),
+        typed: kept.as_deref().map(typed::read).unwrap_or_default(),
+        invited_cookie: caller::own_cookie(&ui.core, headers, INVITED_COOKIE),
     };
     request.extensions_mut().insert(call);
     let mut response = next.run(request).await;
+    if is_kept {
+        typed::set(&ui.core, &mut response, "", 0);
+    }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));

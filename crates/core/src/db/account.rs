@@ -7,13 +7,13 @@ use sqlx::FromRow;
 statements! {
     COUNT_ACCOUNTS = "SELECT COUNT(*) FROM account";
     INSERT_ACCOUNT = "INSERT INTO account (name, password_hash, is_admin, created_at) VALUES ($1, $2, $3, $4) RETURNING id";
-    FIND_ACCOUNT = "SELECT id, name, password_hash FROM account WHERE name = $1";
-    GET_ACCOUNT = "SELECT id, name, password_hash FROM account WHERE id = $1";
+    FIND_ACCOUNT = "SELECT id, name, password_hash, is_admin, disabled_at IS NOT NULL AS is_disabled FROM account WHERE name = $1";
+    GET_ACCOUNT = "SELECT id, name, password_hash, is_admin, disabled_at IS NOT NULL AS is_disabled FROM account WHERE id = $1";
     SET_PASSWORD = "UPDATE account SET password_hash = $2 WHERE id = $1";
     INSERT_SESSION = "INSERT INTO session (account_id, secret_hash, created_at, last_seen_at, expires_at, address, agent) \
         VALUES ($1, $2, $3, $3, $4, $5, $6)";
     FIND_SESSION = "SELECT s.id, s.account_id, a.name, a.is_admin, s.expires_at \
-        FROM session s JOIN account a ON a.id = s.account_id WHERE s.secret_hash = $1";
+        FROM session s JOIN account a ON a.id = s.account_id WHERE s.secret_hash = $1 AND a.disabled_at IS NULL";
     LIST_SESSIONS = "SELECT id, created_at, last_seen_at, address, agent FROM session \
         WHERE account_id = $1 AND expires_at > $2 ORDER BY last_seen_at DESC, id DESC LIMIT 100";
     DELETE_SESSION = "DELETE FROM session WHERE id = $1 AND account_id = $2";
@@ -31,6 +31,8 @@ pub(crate) struct AccountRow {
     pub id: i64,
     pub name: String,
     pub password_hash: String,
+    pub is_admin: bool,
+    pub is_disabled: bool,
 }
 
 #[derive(Clone, Debug, FromRow)]

@@ -106,7 +106,7 @@ impl Db {
                         .execute(&mut *tx)
                         .await?;
                 }
-                audit!(tx, audit);
+                audit!(tx, &audit.clone().of(id));
                 bump!(tx);
                 id
             }))

@@ -13,8 +13,10 @@ mod check;
 mod dead;
 pub(crate) mod dump;
 mod files;
+mod invitation;
 mod key;
 pub(crate) mod load;
+mod member;
 #[cfg(test)]
 pub(crate) mod past;
 mod path;
@@ -25,14 +27,16 @@ mod retention;
 mod side;
 mod token;
 
-pub(crate) use account::NewSession;
+pub(crate) use account::{AccountRow, NewSession};
 pub(crate) use activity::{ActivityDelta, ActivityRow};
 pub(crate) use aside::{AsideFound, DamagedRow, Departure};
 pub(crate) use cache::{CacheRow, CacheUpdate, NewCache};
 pub(crate) use check::NarRow;
 pub(crate) use dead::DeadFile;
 pub(crate) use files::NamedFile;
+pub(crate) use invitation::{InvitationFound, NewInvitation};
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
+pub(crate) use member::role;
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
 pub(crate) use push::{Commit, Covered, HeldRow, NewFile, Outcome, PartRow, UploadRow};
@@ -160,10 +164,19 @@ pub(crate) struct Audit {
     pub action: &'static str,
     pub object: String,
     pub address: String,
+    /// The cache that it is about.
+    pub cache_id: Option<i64>,
+}
+
+impl Audit {
+    /// The same, about this cache.
+    pub fn of(self, cache_id: i64) -> Audit {
+        Audit { cache_id: Some(cache_id), ..self }
+    }
 }
 
 statements! {
-    INSERT_AUDIT = "INSERT INTO audit (at, actor, action, object, address) VALUES ($1, $2, $3, $4, $5)";
+    INSERT_AUDIT = "INSERT INTO audit (at, actor, action, object, address, cache_id) VALUES ($1, $2, $3, $4, $5, $6)";
     BUMP_GENERATION = "UPDATE generation SET value = value + 1 WHERE id = 1";
     GET_GENERATION = "SELECT value FROM generation WHERE id = 1";
     GET_SETTING = "SELECT value FROM setting WHERE name = $1";
@@ -180,6 +193,7 @@ macro_rules! audit {
             .bind(audit.action)
             .bind(&audit.object)
             .bind(&audit.address)
+            .bind(audit.cache_id)
             .execute(&mut *$tx)
             .await?;
     }};
@@ -314,7 +328,9 @@ mod tests {
             check::ALL,
             dead::ALL,
             files::ALL,
+            invitation::ALL,
             key::ALL,
+            member::ALL,
             path::ALL,
             pin::ALL,
             push::ALL,

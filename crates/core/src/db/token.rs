@@ -5,15 +5,16 @@ use iglu_api::{CacheName, Timestamp, cache::Permission, token::TokenRow};
 use sqlx::FromRow;
 
 statements! {
-    INSERT_TOKEN = "INSERT INTO token (name, prefix, secret_hash, cache_id, scope, account_id, created_at, expires_at) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    FIND_TOKEN = "SELECT id, name, cache_id, scope, expires_at, revoked_at FROM token WHERE secret_hash = $1";
+    INSERT_TOKEN = "INSERT INTO token (name, prefix, secret_hash, cache_id, scope, account_id, created_at, expires_at, made_by) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    FIND_TOKEN = "SELECT t.id, t.name, t.cache_id, t.scope, t.expires_at, t.revoked_at, t.account_id, a.is_admin AS is_owner_admin, \
+        a.disabled_at IS NOT NULL AS is_owner_disabled FROM token t LEFT JOIN account a ON a.id = t.account_id WHERE t.secret_hash = $1";
+    GET_TOKEN = "SELECT name, cache_id, account_id FROM token WHERE id = $1";
     LIST_TOKENS = "SELECT t.id, t.name, t.prefix, c.name AS cache, t.cache_id, t.scope, a.name AS owner, t.created_at, t.expires_at, \
-        t.last_used_at, t.revoked_at FROM token t LEFT JOIN cache c ON c.id = t.cache_id \
+        t.last_used_at, t.revoked_at, t.made_by FROM token t LEFT JOIN cache c ON c.id = t.cache_id \
         LEFT JOIN account a ON a.id = t.account_id \
-        WHERE (CAST($1 AS BIGINT) IS NULL OR t.account_id = $1) ORDER BY t.created_at DESC, t.id DESC LIMIT 1000";
-    REVOKE_TOKEN = "UPDATE token SET revoked_at = $2 \
-        WHERE id = $1 AND revoked_at IS NULL AND (CAST($3 AS BIGINT) IS NULL OR account_id = $3)";
+        WHERE (CAST($1 AS BIGINT) IS NULL OR t.account_id = $1) AND (CAST($2 AS BIGINT) IS NULL OR t.cache_id = $2) ORDER BY t.created_at DESC, t.id DESC LIMIT 1000";
+    REVOKE_TOKEN = "UPDATE token SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
     USE_TOKEN = "UPDATE token SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
 }
 
@@ -26,6 +27,17 @@ pub(crate) struct TokenAuthRow {
     pub scope: String,
     pub expires_at: Option<i64>,
     pub revoked_at: Option<i64>,
+    pub account_id: Option<i64>,
+    pub is_owner_admin: Option<bool>,
+    pub is_owner_disabled: Option<bool>,
+}
+
+/// Whose a token is.
+#[derive(Clone, Debug, FromRow)]
+pub(crate) struct TokenOf {
+    pub name: String,
+    pub cache_id: Option<i64>,
+    pub account_id: Option<i64>,
 }
 
 #[derive(FromRow)]
@@ -40,6 +52,7 @@ struct TokenListRow {
     expires_at: Option<i64>,
     last_used_at: Option<i64>,
     revoked_at: Option<i64>,
+    made_by: String,
 }
 
 pub(crate) struct NewToken<'a> {
@@ -49,6 +62,7 @@ pub(crate) struct NewToken<'a> {
     pub cache_id: Option<i64>,
     pub scope: Permission,
     pub account_id: Option<i64>,
+    pub made_by: &'a str,
     pub expires_at: Option<i64>,
 }
 
@@ -73,6 +87,7 @@ impl Db {
                 .bind(token.account_id)
                 .bind(audit.at)
                 .bind(token.expires_at)
+                .bind(token.made_by)
                 .execute(&mut *tx)
                 .await?;
             audit!(tx, audit);
@@ -84,10 +99,14 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_as(FIND_TOKEN).bind(secret_hash).fetch_optional(pool).await?))
     }
 
-    /// The newest thousand tokens, of one account or of all.
-    pub async fn token_list(&self, account_id: Option<i64>) -> Result<Vec<TokenRow>> {
+    pub async fn token_get(&self, id: i64) -> Result<Option<TokenOf>> {
+        Ok(read!(self, |pool| sqlx::query_as(GET_TOKEN).bind(id).fetch_optional(pool).await?))
+    }
+
+    /// The newest thousand tokens, of one account or of all, for one cache or for whichever.
+    pub async fn token_list(&self, account_id: Option<i64>, cache_id: Option<i64>) -> Result<Vec<TokenRow>> {
         let rows: Vec<TokenListRow> =
-            read!(self, |pool| sqlx::query_as(LIST_TOKENS).bind(account_id).fetch_all(pool).await?);
+            read!(self, |pool| sqlx::query_as(LIST_TOKENS).bind(account_id).bind(cache_id).fetch_all(pool).await?);
         Ok(rows
             .into_iter()
             .map(|row| TokenRow {
@@ -101,20 +120,15 @@ impl Db {
                 expires_at: row.expires_at.map(Timestamp),
                 last_used_at: row.last_used_at.map(Timestamp),
                 revoked_at: row.revoked_at.map(Timestamp),
+                made_by: row.made_by,
             })
             .collect())
     }
 
-    /// Whether there was such a live token, of this account where one is given.
-    pub async fn token_revoke(&self, id: i64, account_id: Option<i64>, audit: &Audit) -> Result<bool> {
+    /// Whether there was such a live token.
+    pub async fn token_revoke(&self, id: i64, audit: &Audit) -> Result<bool> {
         Ok(transact!(self, |tx| {
-            let revoked = sqlx::query(REVOKE_TOKEN)
-                .bind(id)
-                .bind(audit.at)
-                .bind(account_id)
-                .execute(&mut *tx)
-                .await?
-                .rows_affected();
+            let revoked = sqlx::query(REVOKE_TOKEN).bind(id).bind(audit.at).execute(&mut *tx).await?.rows_affected();
             if revoked > 0 {
                 audit!(tx, audit);
                 bump!(tx);

@@ -4,7 +4,6 @@
 use super::{Asked, UNDO_TIME, with_all_referrers};
 use crate::{
     Core,
-    caller::Client,
     db::{Audit, RemovalRow, SetAside},
     directory::Cache,
     error::{Error, Result},
@@ -66,7 +65,7 @@ pub(crate) async fn retain(core: &Core) -> Result<String> {
             ));
             continue;
         }
-        let audit = core.audit_as("rules".to_owned(), "retention.run", cache.name.as_str(), &Client::default());
+        let audit = core.audit_as("rules".to_owned(), "retention.run", cache.name.as_str(), "").of(cache.id);
         core.collection_ask(&cache, false, &audit).await?;
         core.work.wake(crate::reconcile::Reconciler::Collect);
         notes.push(format!("{} paths of {} are to go", plan.going.len(), cache.name));

@@ -10,7 +10,7 @@ pub(crate) use apply::{collect_open, retain};
 
 use crate::{
     Core,
-    caller::{Caller, Client, Discretion},
+    caller::{Caller, Discretion},
     db::{Audit, RemovalRow},
     directory::Cache,
     error::{Error, Result},
@@ -123,7 +123,7 @@ impl Retentions<'_> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
         self.check(caller, cache.name.as_str(), rules, is_confirmed).await?;
-        let audit = core.audit(caller, "retention.set", cache.name.as_str(), &Client::default());
+        let audit = core.audit(caller, "retention.set", cache.name.as_str()).of(cache.id);
         core.db.retention_set(cache.id, rules, &audit).await?;
         core.directory.reload(&core.db, &core.master).await
     }
@@ -143,7 +143,7 @@ impl Retentions<'_> {
     pub async fn limits_set(&self, caller: &Caller, cache: &str, limits: &PushLimits) -> Result<()> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
-        let audit = core.audit(caller, "limits.set", cache.name.as_str(), &Client::default());
+        let audit = core.audit(caller, "limits.set", cache.name.as_str()).of(cache.id);
         core.db.limits_set(cache.id, limits, &audit).await?;
         core.directory.reload(&core.db, &core.master).await
     }
@@ -171,7 +171,7 @@ impl Retentions<'_> {
         if !is_confirmed {
             confirm_needed(&cache, &core.plan(cache.id, &cache.retention).await?)?;
         }
-        let audit = core.audit(caller, "retention.run", cache.name.as_str(), &Client::default());
+        let audit = core.audit(caller, "retention.run", cache.name.as_str()).of(cache.id);
         let id = core.collection_ask(&cache, is_confirmed, &audit).await?;
         core.work.wake(crate::reconcile::Reconciler::Collect);
         Ok(id)
@@ -208,8 +208,8 @@ impl Retentions<'_> {
         if hashes.is_empty() || hashes.len() > MOST_CHOSEN {
             return Err(Error::invalid("paths", format!("choose 1 to {MOST_CHOSEN} paths")));
         }
-        let audit =
-            core.audit(caller, "path.remove", &format!("{} of {}", hashes.len(), cache.name), &Client::default());
+        let object = format!("{} of {}", hashes.len(), cache.name);
+        let audit = core.audit(caller, "path.remove", &object).of(cache.id);
         // It goes on when the client hangs up: what is begun is ended.
         let (task, chosen, of) = (core.clone(), hashes.to_vec(), cache.clone());
         let work = async move { apply::remove_chosen(&task, &of, &chosen, with_referrers, &audit).await };
@@ -223,7 +223,7 @@ impl Retentions<'_> {
         let removal = self.removal(caller, cache, id).await?;
         let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
         let in_time = removal.undo_until.is_some_and(|until| until > core.now());
-        let audit = core.audit(caller, "path.undo", &format!("removal {id} of {}", cache.name), &Client::default());
+        let audit = core.audit(caller, "path.undo", &format!("removal {id} of {}", cache.name)).of(cache.id);
         // Once it is marked, it comes back whole, if not now then by the timer.
         let is_undone = removal.state == RemovalState::Undone;
         if !is_undone && (!in_time || !core.db.removal_undo(id, &audit).await?) {

@@ -16,6 +16,7 @@ use crate::{
 };
 use iglu_api::{
     key::KeyState,
+    member::Role,
     pin::{Keep, PinCreate},
     token::TokenCreate,
 };
@@ -138,7 +139,15 @@ async fn furnish(home: &Home) -> String {
     let name = UserName::parse("ada").unwrap();
     core.account().create(operator, &name, "long enough", true).await.unwrap();
     core.account().session_create("ada", "long enough", &crate::Client::default()).await.unwrap();
-    let create = TokenCreate { name: "all".to_owned(), cache: None, scope: Permission::Admin, expires_at: None };
+    core.member().set(operator, "main", "ada", Role::Maintainer).await.unwrap();
+    core.invitation().create_for_cache(operator, "hidden", Role::Viewer, "Bob").await.unwrap();
+    let create = TokenCreate {
+        name: "all".to_owned(),
+        cache: None,
+        scope: Permission::Admin,
+        expires_at: None,
+        is_of_cache: false,
+    };
     let token = core.token().create(operator, &create).await.unwrap().token;
     let (leaf, late) = (thing("leaf", &[]), thing("waits", &["absent"]));
     push(core, operator, "main", &leaf).await.unwrap();
@@ -241,7 +250,7 @@ async fn round_trip(home: Home, to_postgres: bool) {
 
 /// That this core has what [`furnish`] made, and takes more.
 async fn serves(core: &Core, token: &str) {
-    let caller = core.token().caller(token).await.unwrap();
+    let caller = core.token().caller(token, "").await.unwrap();
     assert!(matches!(caller, Caller::Token(_)));
     let hidden = core.cache().open(&caller, "hidden", Permission::Push, Discretion::Tell).await.unwrap();
     let leaf = thing("leaf", &[]);
@@ -263,7 +272,13 @@ async fn serves(core: &Core, token: &str) {
     let create = CacheCreate::new(CacheName::parse("third").unwrap(), Visibility::Public);
     core.cache().create(&caller, &create).await.unwrap();
     core.key().add(&caller, "third").await.unwrap();
-    let create = TokenCreate { name: "new".to_owned(), cache: None, scope: Permission::Pull, expires_at: None };
+    let create = TokenCreate {
+        name: "new".to_owned(),
+        cache: None,
+        scope: Permission::Pull,
+        expires_at: None,
+        is_of_cache: false,
+    };
     core.token().create(&Caller::Operator, &create).await.unwrap();
     core.account().create(&Caller::Operator, &UserName::parse("bob").unwrap(), "long enough", false).await.unwrap();
     let pin = PinCreate {

@@ -5,6 +5,7 @@ mod detail;
 mod keeping;
 mod large;
 mod model;
+mod people;
 mod returning;
 mod rights;
 mod statistics;
@@ -13,7 +14,7 @@ mod transfer;
 
 use crate::{
     Caller, Core, CoreConfig, Discretion, Limits, Location, Result, StorageSettings,
-    caller::{Person, Token},
+    caller::{Person, Rights, Token},
     clock::Clock,
     postgres::Postgres,
     push::{Claim, Published, UploadId},
@@ -28,7 +29,7 @@ use iglu_api::{
 };
 use md5::{Digest, Md5};
 use nix_compat::{compression::Compression, nar, narinfo::NarInfo, nixhash::Sha256, store_path::StorePath};
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 /// Runs a story on both engines.
 macro_rules! on_both {
@@ -201,11 +202,23 @@ async fn push(core: &Core, caller: &Caller, cache: &str, thing: &Thing) -> Resul
 }
 
 fn token(id: i64, cache_id: Option<i64>, scope: Permission) -> Caller {
-    Caller::Token(Arc::new(Token { id, name: format!("token-{id}"), cache_id, scope }))
+    Caller::Token(Arc::new(Token {
+        id,
+        name: format!("token-{id}"),
+        cache_id,
+        scope,
+        owner: None,
+        address: String::new(),
+    }))
 }
 
 fn person(name: &str, is_admin: bool) -> Caller {
-    Caller::Person(Arc::new(Person { account_id: 0, session_id: 0, name: UserName::parse(name).unwrap(), is_admin }))
+    person_with(name, Rights { is_admin, roles: HashMap::new() })
+}
+
+fn person_with(name: &str, rights: Rights) -> Caller {
+    let name = UserName::parse(name).unwrap();
+    Caller::Person(Arc::new(Person { account_id: 0, session_id: 0, name, rights, address: String::new() }))
 }
 
 /// The text of an error.

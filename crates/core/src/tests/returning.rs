@@ -255,7 +255,7 @@ async fn an_undoing_that_was_cut_off_is_ended_by_the_timer(home: Home) {
     let removal = core.retention().remove(&OPERATOR, "main", &[path_named("lib").hash()], true).await.unwrap().id;
     assert!(!shows(core, "app").await);
     // The server died when it had marked it.
-    let audit = core.audit(&OPERATOR, "path.undo", "main", &crate::Client::default());
+    let audit = core.audit(&OPERATOR, "path.undo", "main");
     assert!(core.db.removal_undo(removal, &audit).await.unwrap());
     // However long it was away, nothing is purged before.
     home.clock.advance(3 * Timestamp::DAY);
@@ -325,7 +325,7 @@ async fn a_pin_waits_for_no_path(home: Home) {
         expires_at: None,
         revisions: None,
     };
-    let audit = core.audit(&OPERATOR, "pin.create", "kept", &crate::Client::default());
+    let audit = core.audit(&OPERATOR, "pin.create", "kept");
     assert!(core.db.pin_insert(&pin, &audit).await.unwrap().is_some());
     remove(core, "lib").await;
     assert!(core.db.pin_insert(&pin, &audit).await.unwrap().is_none(), "what people removed is not here");

@@ -59,24 +59,24 @@ async fn set_up_once(home: Home) {
     assert!(matches!(again, Err(Error::NotFound(_))), "{again:?}");
     assert!(matches!(core.setup().link_create().await, Err(Error::Conflict { .. })));
 
-    let ada = core.account().caller_by_session(done.session.expose()).await.unwrap();
+    let ada = core.account().caller_by_session(done.session.expose(), "").await.unwrap();
     assert!(ada.me().unwrap().is_admin);
     let cache = core.cache().get(&ada, "main").await.unwrap();
     assert_eq!(cache.uri, "https://c.example.org/main");
     assert!(cache.public_keys[0].starts_with("main.c.example.org-1:"), "{:?}", cache.public_keys);
-    let pusher = core.token().caller(&done.token.token).await.unwrap();
+    let pusher = core.token().caller(&done.token.token, "").await.unwrap();
     assert_eq!(push(core, &pusher, "main", &thing("first", &[])).await.unwrap(), Published::New { visible: true });
 
     assert!(core.account().session_create("ada", "wrong password", &client).await.is_err());
     assert!(core.account().session_create("nobody", "long enough", &client).await.is_err());
     let second = core.account().session_create("ada", "long enough", &client).await.unwrap();
-    let second = core.account().caller_by_session(second.expose()).await.unwrap();
+    let second = core.account().caller_by_session(second.expose(), "").await.unwrap();
     core.account().password_change(&second, "wrong", "another password").await.unwrap_err();
     core.account().password_change(&second, "long enough", "another password").await.unwrap();
     let sessions = core.account().session_list(&second).await.unwrap();
     assert_eq!(sessions.len(), 1, "a new password ends the other sessions");
     assert!(sessions[0].current);
-    assert!(core.account().caller_by_session(done.session.expose()).await.unwrap().me().is_none());
+    assert!(core.account().caller_by_session(done.session.expose(), "").await.unwrap().me().is_none());
     home.clock.advance(31 * Timestamp::DAY);
     assert!(core.account().session_list(&second).await.unwrap().is_empty(), "sessions end by themselves");
 }
@@ -90,11 +90,12 @@ async fn tokens_open_what_they_say(home: Home) {
         cache: cache.map(|name| CacheName::parse(name).unwrap()),
         scope,
         expires_at,
+        is_of_cache: false,
     };
     let soon = core.now().plus(Timestamp::DAY);
     let made =
         core.token().create(&Caller::Operator, &create(Some("main"), Permission::Pull, Some(soon))).await.unwrap();
-    let caller = core.token().caller(&made.token).await.unwrap();
+    let caller = core.token().caller(&made.token, "").await.unwrap();
     core.cache().open(&caller, "main", Permission::Pull, Discretion::Hide).await.unwrap();
     let refused = refusal(core.cache().open(&caller, "main", Permission::Push, Discretion::Hide).await);
     assert_eq!(
@@ -113,7 +114,7 @@ async fn tokens_open_what_they_say(home: Home) {
     assert!(matches!(told, Err(Error::NotFound(_))));
 
     home.clock.advance(2 * Timestamp::DAY);
-    let expired = core.token().caller(&made.token).await.unwrap();
+    let expired = core.token().caller(&made.token, "").await.unwrap();
     let message = refusal(core.cache().open(&expired, "main", Permission::Pull, Discretion::Hide).await);
     assert!(
         message.starts_with("token \"ci-push\" expired on 20") && message.contains("cache \"main\" needs"),
@@ -121,12 +122,12 @@ async fn tokens_open_what_they_say(home: Home) {
     );
 
     let all = core.token().create(&Caller::Operator, &create(None, Permission::Push, None)).await.unwrap();
-    let caller = core.token().caller(&all.token).await.unwrap();
+    let caller = core.token().caller(&all.token, "").await.unwrap();
     core.cache().open(&caller, "other", Permission::Push, Discretion::Hide).await.unwrap();
     let row = core.token().list(&Caller::Operator).await.unwrap().into_iter().find(|row| row.cache.is_none()).unwrap();
     assert!(all.token.starts_with(&row.prefix));
     core.token().revoke(&Caller::Operator, row.id).await.unwrap();
-    let revoked = core.token().caller(&all.token).await.unwrap();
+    let revoked = core.token().caller(&all.token, "").await.unwrap();
     let message = refusal(core.cache().open(&revoked, "main", Permission::Pull, Discretion::Hide).await);
     assert!(message.starts_with("token \"ci-push\" was revoked; pulling from"), "{message}");
     assert!(core.token().revoke(&Caller::Operator, row.id).await.is_err(), "twice");
@@ -373,13 +374,19 @@ async fn another_process_is_noticed(home: Home) {
     home.cache("main", Visibility::Public).await;
     let seen = beside.cache().open(&Caller::ANONYMOUS, "main", Permission::Pull, Discretion::Tell).await;
     assert!(seen.is_ok(), "a cache made elsewhere is found at its first request");
-    let create = TokenCreate { name: "x".to_owned(), cache: None, scope: Permission::Push, expires_at: None };
+    let create = TokenCreate {
+        name: "x".to_owned(),
+        cache: None,
+        scope: Permission::Push,
+        expires_at: None,
+        is_of_cache: false,
+    };
     let made = core.token().create(&Caller::Operator, &create).await.unwrap();
-    assert!(matches!(beside.token().caller(&made.token).await.unwrap(), Caller::Token(_)));
+    assert!(matches!(beside.token().caller(&made.token, "").await.unwrap(), Caller::Token(_)));
     let row = &core.token().list(&Caller::Operator).await.unwrap()[0];
     core.token().revoke(&Caller::Operator, row.id).await.unwrap();
     Reconciler::DirectoryRefresh.tick(&beside).await.unwrap();
-    assert!(matches!(beside.token().caller(&made.token).await.unwrap(), Caller::Anonymous { problem: Some(_) }));
+    assert!(matches!(beside.token().caller(&made.token, "").await.unwrap(), Caller::Anonymous { problem: Some(_) }));
 }
 
 async fn reads_are_counted_and_written_later(home: Home) {

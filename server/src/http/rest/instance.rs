@@ -15,7 +15,11 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub fn router() -> OpenApiRouter<Core> {
-    OpenApiRouter::new().routes(routes!(statistics_get)).routes(routes!(instance_get)).routes(routes!(audit_list))
+    OpenApiRouter::new()
+        .routes(routes!(statistics_get))
+        .routes(routes!(instance_get))
+        .routes(routes!(audit_list))
+        .routes(routes!(cache_audit))
 }
 
 #[derive(Default, Deserialize, IntoParams)]
@@ -54,6 +58,18 @@ struct Audited {
     search: String,
     /// Rows older than the one with this id.
     before: Option<i64>,
+}
+
+/// What was changed about a cache, fifty lines at a time, the newest first.
+#[utoipa::path(get, path = "/api/v1/caches/{cache}/audit", tag = "caches", params(("cache" = String, Path), Audited),
+    responses((status = 200, body = AuditPage), (status = "default", body = Problem)), security(("token" = [])))]
+async fn cache_audit(
+    State(core): State<Core>,
+    Asker(caller): Asker,
+    Path(cache): Path<String>,
+    Query(Audited { search, before }): Query<Audited>,
+) -> Answer<AuditPage> {
+    Ok(Json(core.instance().audit_of_cache(&caller, &cache, &AuditQuery { search, before }).await?))
 }
 
 /// Who changed what, fifty lines at a time, the newest first. For administrators.

@@ -6,6 +6,7 @@ mod instance;
 mod keeping;
 mod key;
 mod path;
+mod people;
 mod reference;
 
 use super::{body, caller, error::status};
@@ -33,7 +34,7 @@ const LONGEST: usize = 1 << 20;
 #[openapi(
     info(
         title = "Iglu",
-        description = "Caches, paths, pins, keys, retention and statistics of an Iglu server. Every call takes a token as \
+        description = "Caches, paths, pins, keys, people, tokens, retention and statistics of an Iglu server. Every call takes a token as \
             `Authorization: Bearer …`; what a public cache shows needs none. Times are milliseconds since 1970-01-01 UTC, sizes are bytes.",
         license(name = "Apache-2.0")
     ),
@@ -44,6 +45,7 @@ const LONGEST: usize = 1 << 20;
         (name = "keys", description = "Who vouches for the paths of a cache"),
         (name = "retention", description = "What a cache keeps, and what was removed"),
         (name = "statistics", description = "What was asked, over time"),
+        (name = "people", description = "Who may do what, and tokens"),
         (name = "server", description = "The server itself, for administrators")
     ),
     // Those that only queries name.
@@ -68,6 +70,7 @@ fn described() -> (Router<Core>, utoipa::openapi::OpenApi) {
         .merge(path::router())
         .merge(keeping::router())
         .merge(key::router())
+        .merge(people::router())
         .merge(instance::router())
         .split_for_parts()
 }

@@ -1,8 +1,8 @@
-//! The audit log: who changed what, when, and from where.
+//! The audit log: who changed what, when, and from where; of the whole server, or of one cache.
 
-use super::loaded::when_loaded;
+use super::{cache::ThisCache, loaded::when_loaded};
 use crate::{
-    calls::instance::audit_list,
+    calls::{UiError, instance::audit_list, member::cache_activity},
     ui::{
         empty::Empty,
         encoded,
@@ -18,17 +18,48 @@ use leptos_router::hooks::use_query_map;
 
 #[component]
 pub fn AdminAudit() -> impl IntoView {
+    let asked = asked();
+    let page = Resource::new_blocking(move || asked.get(), |(search, before)| audit_list(search, before));
+    view! {
+        <Title text="Audit log" />
+        <Log page asked at=|| "/admin/audit".to_owned() />
+    }
+}
+
+#[component]
+pub fn CacheActivity() -> impl IntoView {
+    let cache = expect_context::<ThisCache>();
+    let asked = asked();
+    let page = Resource::new_blocking(
+        move || (cache.name.get(), asked.get()),
+        |(cache, (search, before))| cache_activity(cache, search, before),
+    );
+    view! {
+        {move || view! { <Title text=format!("Activity of {}", cache.name.get()) /> }}
+        <Log page asked at=move || format!("/caches/{}/activity", cache.name.get_untracked()) />
+    }
+}
+
+/// The search and the row behind which it goes on, as the address says.
+fn asked() -> Memo<(String, Option<i64>)> {
     let query = use_query_map();
-    let asked = Memo::new(move |_| {
+    Memo::new(move |_| {
         query.with(|query| {
             let search = query.get_str("q").unwrap_or_default().trim().to_owned();
             (search, query.get_str("before").and_then(|before| before.parse::<i64>().ok()))
         })
-    });
-    let page = Resource::new_blocking(move || asked.get(), |(search, before)| audit_list(search, before));
+    })
+}
+
+#[component]
+fn Log(
+    page: Resource<Result<AuditPage, UiError>>,
+    asked: Memo<(String, Option<i64>)>,
+    /// The page's own address.
+    at: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> impl IntoView {
     view! {
-        <Title text="Audit log" />
-        <h2 class="sr-only">"Audit log"</h2>
+        <h2 class="sr-only">"Changes"</h2>
         <form class="mb-4 flex flex-wrap gap-2" role="search" method="get">
             <div class="relative min-w-0 flex-1 basis-64">
                 <span class="pointer-events-none absolute top-2.5 left-2.5 text-dim">
@@ -40,7 +71,7 @@ pub fn AdminAudit() -> impl IntoView {
                     name="q"
                     value=move || asked.with(|(search, _)| search.clone())
                     placeholder="Who, what, or from where"
-                    aria-label="Search the audit log"
+                    aria-label="Search the log"
                     autocapitalize="none"
                     spellcheck="false"
                 />
@@ -53,7 +84,7 @@ pub fn AdminAudit() -> impl IntoView {
             page,
             move |page| {
                 let (search, before) = asked.get_untracked();
-                view! { <Rows page search is_later=before.is_some() /> }.into_any()
+                view! { <Rows page search is_later=before.is_some() at=at() /> }.into_any()
             },
         )}
     }
@@ -62,7 +93,7 @@ pub fn AdminAudit() -> impl IntoView {
 const COLUMNS: [Column; 5] = [words("Who"), words("Did"), words("To"), words("From"), numbers("When")];
 
 #[component]
-fn Rows(page: AuditPage, search: String, is_later: bool) -> impl IntoView {
+fn Rows(page: AuditPage, search: String, is_later: bool, at: String) -> impl IntoView {
     if page.rows.is_empty() {
         let sentence = if search.is_empty() { "Nothing was changed yet." } else { "No change has these words." };
         return view! {
@@ -74,8 +105,8 @@ fn Rows(page: AuditPage, search: String, is_later: bool) -> impl IntoView {
     }
     let last = page.rows.last().map(|row| row.id);
     let address = |before: Option<i64>| match before {
-        Some(before) => format!("/admin/audit?q={}&before={before}", encoded(&search)),
-        None => format!("/admin/audit?q={}", encoded(&search)),
+        Some(before) => format!("{at}?q={}&before={before}", encoded(&search)),
+        None => format!("{at}?q={}", encoded(&search)),
     };
     let newest = is_later.then(|| {
         view! {

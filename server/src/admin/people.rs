@@ -1,0 +1,214 @@
+//! `iglu admin user`, `member` and `token`: who is let in, and who may do what.
+
+use crate::config::Span;
+use anyhow::Context;
+use clap::{ArgAction, Subcommand, ValueEnum};
+use iglu_api::{
+    CacheName, UserName,
+    cache::Permission,
+    member::{CreatedInvitation, Role, UserChange},
+    token::TokenCreate,
+};
+use iglu_core::{Caller, Core};
+use serde_json::{Value, json};
+use std::io::Read;
+
+const OPERATOR: Caller = Caller::Operator;
+
+#[derive(Subcommand)]
+pub enum UserCommand {
+    /// Make a user
+    Create {
+        name: UserName,
+        /// Read the password from standard input, to its end or the first line break
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        /// May change everything
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Print a link that makes an account, once
+    Invite {
+        /// Whom it is for
+        note: String,
+        /// May change everything
+        #[arg(long)]
+        admin: bool,
+    },
+    /// Print everybody with an account
+    List,
+    /// Change what is named, and nothing else; one administrator stays
+    Set {
+        name: String,
+        /// May change everything
+        #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
+        admin: Option<bool>,
+        /// Let in no more; nothing of theirs is removed
+        #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
+        disabled: Option<bool>,
+    },
+    /// Print a link by which somebody chooses a new password, once
+    PasswordLink { name: String },
+    /// Remove an account with its roles and own tokens
+    Remove {
+        name: String,
+        /// It cannot be undone
+        #[arg(long, required = true)]
+        yes: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum MemberCommand {
+    /// Print who is in a cache
+    List { cache: String },
+    /// Give somebody with an account a role, in place of the one they had
+    Set { cache: String, name: String, role: RoleWord },
+    /// Take somebody out of a cache
+    Remove { cache: String, name: String },
+    /// Print a link into a cache, for somebody with or without an account
+    Invite {
+        cache: String,
+        role: RoleWord,
+        /// Whom it is for
+        note: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        name: String,
+        /// The one cache that it opens
+        #[arg(long, required_unless_present = "all_caches", conflicts_with = "all_caches")]
+        cache: Option<CacheName>,
+        /// Opens every cache
+        #[arg(long)]
+        all_caches: bool,
+        /// The highest right; each includes the ones before it
+        #[arg(long)]
+        scope: Scope,
+        /// When it ends: a number with d, h, m or s, such as 90d
+        #[arg(long)]
+        expires: Option<Span>,
+    },
+    /// Print all tokens, without their secrets
+    List,
+    /// End a token, by the number that the list has
+    Revoke { id: i64 },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Scope {
+    Pull,
+    Push,
+    Admin,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RoleWord {
+    /// Looks and pulls
+    Viewer,
+    /// Also pushes and pins
+    Pusher,
+    /// Also keys, rules, settings and tokens
+    Maintainer,
+    /// Also members and removing the cache
+    Owner,
+}
+
+impl From<RoleWord> for Role {
+    fn from(word: RoleWord) -> Role {
+        match word {
+            RoleWord::Viewer => Role::Viewer,
+            RoleWord::Pusher => Role::Pusher,
+            RoleWord::Maintainer => Role::Maintainer,
+            RoleWord::Owner => Role::Owner,
+        }
+    }
+}
+
+fn printed_link(created: CreatedInvitation) -> (Value, String) {
+    (json!({ "link": created.link }), created.link)
+}
+
+pub async fn user(core: &Core, command: UserCommand) -> anyhow::Result<(Value, String)> {
+    match command {
+        UserCommand::Create { name, admin, .. } => {
+            let mut password = String::new();
+            std::io::stdin().take(4096).read_to_string(&mut password).context("reading the password")?;
+            let password = password.lines().next().unwrap_or_default();
+            core.account().create(&OPERATOR, &name, password, admin).await?;
+            return Ok((json!({ "name": name, "admin": admin }), format!("user {name} can log in")));
+        }
+        UserCommand::Invite { note, admin } => {
+            return Ok(printed_link(core.invitation().create_for_server(&OPERATOR, admin, &note).await?));
+        }
+        UserCommand::PasswordLink { name } => {
+            return Ok(printed_link(core.invitation().create_for_password(&OPERATOR, &name).await?));
+        }
+        UserCommand::Set { name, admin, disabled } => {
+            let change = UserChange { is_admin: admin, is_disabled: disabled };
+            core.user().change(&OPERATOR, &name, &change).await?;
+        }
+        UserCommand::Remove { name, .. } => core.user().remove(&OPERATOR, &name).await?,
+        UserCommand::List => {}
+    }
+    let users = core.user().list(&OPERATOR).await?.users;
+    let line = |user: &iglu_api::member::UserRow| {
+        let role = if user.is_admin { "administrator" } else { "member" };
+        let disabled = if user.disabled_at.is_some() { ", disabled" } else { "" };
+        format!("{}  {role}{disabled}", user.name)
+    };
+    Ok((json!({ "users": users }), users.iter().map(line).collect::<Vec<_>>().join("\n")))
+}
+
+pub async fn member(core: &Core, command: MemberCommand) -> anyhow::Result<(Value, String)> {
+    let cache = match command {
+        MemberCommand::List { cache } => cache,
+        MemberCommand::Set { cache, name, role } => {
+            core.member().set(&OPERATOR, &cache, &name, role.into()).await?;
+            cache
+        }
+        MemberCommand::Remove { cache, name } => {
+            core.member().remove(&OPERATOR, &cache, &name).await?;
+            cache
+        }
+        MemberCommand::Invite { cache, role, note } => {
+            return Ok(printed_link(core.invitation().create_for_cache(&OPERATOR, &cache, role.into(), &note).await?));
+        }
+    };
+    let members = core.member().list(&OPERATOR, &cache).await?.members;
+    let lines = members.iter().map(|member| format!("{}  {}", member.name, member.role.as_str()));
+    Ok((json!({ "members": members }), lines.collect::<Vec<_>>().join("\n")))
+}
+
+pub async fn token(core: &Core, command: TokenCommand) -> anyhow::Result<(Value, String)> {
+    match command {
+        TokenCommand::Create { name, cache, scope, expires, .. } => {
+            let create = TokenCreate {
+                name,
+                cache,
+                scope: match scope {
+                    Scope::Pull => Permission::Pull,
+                    Scope::Push => Permission::Push,
+                    Scope::Admin => Permission::Admin,
+                },
+                expires_at: expires.map(|Span(millis)| core.now().plus(millis)),
+                is_of_cache: true,
+            };
+            let created = core.token().create(&OPERATOR, &create).await?;
+            return Ok((json!({ "token": created.token }), created.token));
+        }
+        TokenCommand::Revoke { id } => core.token().revoke(&OPERATOR, id).await?,
+        TokenCommand::List => {}
+    }
+    let tokens = core.token().list(&OPERATOR).await?;
+    let line = |token: &iglu_api::token::TokenRow| {
+        let opens = token.cache.as_ref().map_or("every cache", CacheName::as_str);
+        let state = if token.revoked_at.is_some() { ", revoked" } else { "" };
+        format!("{}  {}  {} {opens}{state}", token.id, token.name, token.scope.as_str())
+    };
+    Ok((json!({ "tokens": tokens }), tokens.iter().map(line).collect::<Vec<_>>().join("\n")))
+}
