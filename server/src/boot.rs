@@ -3,7 +3,7 @@
 
 use crate::{
     config::{LogFormat, ServeSettings, Span, StoreSettings},
-    http::{Doors, ops},
+    http::{Doors, ops, proxies::Proxies},
     metrics,
     site::Site,
 };
@@ -103,7 +103,8 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     let (stop, stopping) = watch::channel(false);
     let ready = Arc::new(AtomicBool::new(false));
     let site = Arc::new(Site::load()?);
-    let doors = Doors::new(core.clone(), site, stopping.clone());
+    let proxies = serve.trusted_proxies.map_or_else(Proxies::loopback, Proxies::new);
+    let doors = Doors::new(core.clone(), site, proxies, stopping.clone());
     // Small answers go out at once instead of waiting for more to send.
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);

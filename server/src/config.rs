@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use iglu_api::Timestamp;
 use iglu_core::{BucketSettings, Location, Serving, StorageSettings, Uploading, secret::MasterKey};
+use ipnet::IpNet;
 use serde::Deserialize;
 use std::{fs, net::SocketAddr, path::PathBuf};
 
@@ -139,6 +140,10 @@ pub struct ServeSettings {
     #[arg(long, env = "IGLU_OPS_LISTEN", value_name = "ADDR")]
     pub ops_listen: Option<SocketAddr>,
 
+    /// Networks of proxies whose X-Forwarded-For is believed, with commas between [default: 127.0.0.0/8,::1/128]
+    #[arg(long, env = "IGLU_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',')]
+    pub trusted_proxies: Option<Vec<IpNet>>,
+
     /// What to log: error, warn, info, debug, or a filter such as iglu_core=debug [default: info]
     #[arg(long, env = "IGLU_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -186,6 +191,7 @@ struct File {
     open_uploads: Option<u32>,
     listen: Option<SocketAddr>,
     ops_listen: Option<SocketAddr>,
+    trusted_proxies: Option<Vec<IpNet>>,
     log: Option<String>,
     log_format: Option<LogFormat>,
 }
@@ -214,7 +220,7 @@ impl ConfigFile {
         }
         fill!(store: data database_url master_key_file public_url cache_domain storage scratch s3_endpoint s3_public_endpoint
             s3_region s3_virtual_hosted serve upload nar_grace);
-        fill!(serve: listen ops_listen log log_format scrub_rate open_uploads);
+        fill!(serve: listen ops_listen trusted_proxies log log_format scrub_rate open_uploads);
         if let Ok(text) = std::env::var("IGLU_MASTER_KEY") {
             if store.master_key_file.is_some() {
                 bail!("IGLU_MASTER_KEY and a master key file are both given; give one");

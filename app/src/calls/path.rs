@@ -8,12 +8,26 @@ use iglu_api::{
 use leptos::prelude::*;
 use server_fn::codec::GetUrl;
 
-/// One page of a cache's paths. `sort` is one of `PathSort`'s words; anything else means the newest first.
+/// One page of a cache's paths. `sort` is one of `PathSort`'s words; anything else means the newest first. `filter` is one of
+/// `PathFilter`'s; anything else means all.
 #[server(input = GetUrl)]
-pub async fn path_list(cache: String, search: String, sort: String, page: u32) -> Result<PathPage, UiError> {
-    use iglu_api::path::{PathQuery, PathSort};
+pub async fn path_list(
+    cache: String,
+    search: String,
+    sort: String,
+    page: u32,
+    #[server(default)] pushed_by: String,
+    #[server(default)] filter: String,
+) -> Result<PathPage, UiError> {
+    use iglu_api::path::{PathFilter, PathQuery, PathSort};
     let call = super::context::Call::here()?;
-    let query = PathQuery { search, sort: PathSort::parse(&sort).unwrap_or_default(), page };
+    let query = PathQuery {
+        search,
+        sort: PathSort::parse(&sort).unwrap_or_default(),
+        pushed_by,
+        filter: PathFilter::parse(&filter).unwrap_or_default(),
+        page,
+    };
     Ok(call.core.path().list(&call.caller, &cache, &query).await?)
 }
 

@@ -10,6 +10,7 @@ use crate::{
     ui::{
         badge::{Badge, Tone},
         button::{LinkButton, Look, Submit},
+        chart::{Bar, Chart, ChartData},
         copy::Copy,
         dialog::{Dialog, DialogOpener, close},
         encoded,
@@ -24,6 +25,7 @@ use crate::{
     },
 };
 use iglu_api::{
+    Timestamp,
     cache::Permission,
     format,
     path::{Closure, PathDetail, PathLink},
@@ -78,6 +80,7 @@ fn Facts(path: PathDetail, remove: ServerAction<PathRemove>) -> impl IntoView {
         .iter()
         .map(|pin| view! { <Badge tone=Tone::Accent glyph=icon::PIN word=pin.clone() /> })
         .collect_view();
+    let pulls = downloads(&path.pulls);
     let closure = path.closure.clone();
     let cache = path.cache.to_string();
     let (references, referrers, referrer_count) =
@@ -102,6 +105,7 @@ fn Facts(path: PathDetail, remove: ServerAction<PathRemove>) -> impl IntoView {
             <Refusal error=refusal(remove) />
             <FactList path />
         </section>
+        {pulls.map(|data| view! { <Chart data /> })}
         <ClosureSection closure cache=cache.clone() />
         <div class="grid items-start gap-8 lg:grid-cols-2">
             <Links
@@ -122,6 +126,19 @@ fn Facts(path: PathDetail, remove: ServerAction<PathRemove>) -> impl IntoView {
             />
         </div>
     }
+}
+
+/// Downloads of the last days, up to the newest one that had any; nothing where none had.
+fn downloads(pulls: &[(Timestamp, u64)]) -> Option<ChartData> {
+    let (newest, _) = *pulls.last()?;
+    let bars = (0..30).rev().map(|back| {
+        let at = Timestamp(newest.0 - back * Timestamp::DAY);
+        let count = pulls.iter().find(|(day, _)| *day == at).map_or(0, |(_, count)| *count);
+        Bar { when: at.to_string()[..10].to_owned(), parts: vec![count] }
+    });
+    let sum: u64 = pulls.iter().map(|(_, count)| count).sum();
+    let sum = format!("{} in 30 days", format::count(sum));
+    Some(ChartData { title: "Downloads", sum, parts: &["downloads"], bars: bars.collect(), number: format::count })
 }
 
 #[component]
@@ -177,6 +194,7 @@ fn FactList(path: PathDetail) -> impl IntoView {
             </Fact>
             <Fact word="Last pulled">
                 <AgoOr at=path.row.last_pulled_at never="never" />
+                {(path.pull_count > 0).then(|| format!(", {} in all", counted(path.pull_count, "time", "times")))}
             </Fact>
             <Fact word="Signed by">{signatures}</Fact>
             <Fact word="Deriver">{deriver}</Fact>

@@ -17,7 +17,7 @@ use iglu_api::{
     CacheName,
     event::LiveEvent,
     format,
-    path::{PathPage, PathRow, PathSort},
+    path::{PathFilter, PathPage, PathRow, PathSort},
 };
 use leptos::prelude::*;
 use leptos_meta::Title;
@@ -29,6 +29,9 @@ struct Asked {
     cache: String,
     search: String,
     sort: PathSort,
+    /// Who pushed; empty for all.
+    by: String,
+    filter: PathFilter,
     page: u32,
 }
 
@@ -41,6 +44,12 @@ impl Asked {
         }
         if self.sort != PathSort::default() {
             parts.push(format!("sort={}", self.sort.as_str()));
+        }
+        if !self.by.is_empty() {
+            parts.push(format!("by={}", encoded(&self.by)));
+        }
+        if self.filter != PathFilter::default() {
+            parts.push(format!("filter={}", self.filter.as_str()));
         }
         if self.page > 0 {
             parts.push(format!("page={}", self.page + 1));
@@ -55,7 +64,11 @@ impl Asked {
 
     /// Whether a path pushed now would stand on top.
     fn shows_newest(&self) -> bool {
-        self.search.is_empty() && self.sort == PathSort::Newest && self.page == 0
+        self.shows_all() && self.sort == PathSort::Newest && self.page == 0
+    }
+
+    fn shows_all(&self) -> bool {
+        self.search.is_empty() && self.by.is_empty() && self.filter == PathFilter::All
     }
 }
 
@@ -70,13 +83,18 @@ pub fn CachePaths() -> impl IntoView {
                 cache: cache.name.get(),
                 search: get("q").trim().to_owned(),
                 sort: PathSort::parse(get("sort")).unwrap_or_default(),
+                by: get("by").trim().to_owned(),
+                filter: PathFilter::parse(get("filter")).unwrap_or_default(),
                 page: get("page").parse::<u32>().unwrap_or(1).saturating_sub(1),
             }
         })
     });
     let page = Resource::new_blocking(
         move || asked.get(),
-        |asked| path_list(asked.cache, asked.search, asked.sort.as_str().to_owned(), asked.page),
+        |asked| {
+            let (sort, filter) = (asked.sort.as_str().to_owned(), asked.filter.as_str().to_owned());
+            path_list(asked.cache, asked.search, sort, asked.page, asked.by, filter)
+        },
     );
     let (arrived, set_arrived) = signal(Vec::<PathRow>::new());
     let (unseen, set_unseen) = signal(0_u64);
@@ -144,17 +162,36 @@ fn SearchForm(asked: Memo<Asked>) -> impl IntoView {
     let navigate = use_navigate();
     let search = NodeRef::<leptos::html::Input>::new();
     let sort = NodeRef::<leptos::html::Select>::new();
+    let filter = NodeRef::<leptos::html::Select>::new();
     let go = move || {
-        let (Some(search), Some(sort)) = (search.get_untracked(), sort.get_untracked()) else { return };
+        let fields = (search.get_untracked(), sort.get_untracked(), filter.get_untracked());
+        let (Some(search), Some(sort), Some(filter)) = fields else { return };
         let asked = Asked {
             cache: asked.with_untracked(|asked| asked.cache.clone()),
             search: search.value().trim().to_owned(),
             sort: PathSort::parse(&sort.value()).unwrap_or_default(),
+            by: asked.with_untracked(|asked| asked.by.clone()),
+            filter: PathFilter::parse(&filter.value()).unwrap_or_default(),
             page: 0,
         };
         navigate(&asked.address(), Default::default());
     };
-    let changed = go.clone();
+    let (changed, filtered) = (go.clone(), go.clone());
+    let filters = PathFilter::ALL
+        .map(|one| {
+            let word = match one {
+                PathFilter::All => "All paths",
+                PathFilter::Pinned => "Pinned",
+                PathFilter::NeverPulled => "Never pulled",
+                PathFilter::Held => "Waiting",
+            };
+            view! {
+                <option value=one.as_str() selected=move || asked.with(|asked| asked.filter == one)>
+                    {word}
+                </option>
+            }
+        })
+        .collect_view();
     let sorts = PathSort::ALL
         .map(|way| {
             let word = match way {
@@ -189,12 +226,35 @@ fn SearchForm(asked: Memo<Asked>) -> impl IntoView {
                     r#type="search"
                     name="q"
                     value=move || asked.with(|asked| asked.search.clone())
-                    placeholder="Name or hash"
-                    aria-label="Search paths by name or hash"
+                    placeholder="Name, version or hash"
+                    aria-label="Search paths by name, version or hash"
                     autocapitalize="none"
                     spellcheck="false"
                 />
             </div>
+            {move || {
+                let asked = asked.get();
+                (!asked.by.is_empty())
+                    .then(|| {
+                        let all = Asked { by: String::new(), page: 0, ..asked.clone() }.address();
+                        view! {
+                            <input r#type="hidden" name="by" value=asked.by.clone() />
+                            <a class="button button-quiet" href=all aria-label=format!("Not only by {}", asked.by)>
+                                {format!("by {}", asked.by)}
+                                <Icon glyph=icon::CLOSE class="size-3.5" />
+                            </a>
+                        }
+                    })
+            }}
+            <select
+                node_ref=filter
+                class="input w-auto"
+                name="filter"
+                aria-label="Which paths"
+                on:change=move |_| filtered()
+            >
+                {filters}
+            </select>
             <select
                 node_ref=sort
                 class="input w-auto"
@@ -216,7 +276,7 @@ fn Listing(page: PathPage, asked: Memo<Asked>, arrived: ReadSignal<Vec<PathRow>>
     let here = asked.get_untracked();
     let first = u64::from(here.page) * u64::from(PathPage::ROWS) + 1;
     let last = first + page.rows.len() as u64 - u64::from(!page.rows.is_empty());
-    let range = match (here.search.is_empty(), page.rows.is_empty()) {
+    let range = match (here.shows_all(), page.rows.is_empty()) {
         (_, true) => String::new(),
         (true, false) => {
             format!("{}–{} of {}", format::count(first), format::count(last), counted(page.path_count, "path", "paths"))
@@ -231,7 +291,7 @@ fn Listing(page: PathPage, asked: Memo<Asked>, arrived: ReadSignal<Vec<PathRow>>
     let here_cache = cache.clone();
     let empty = move || {
         let cache = cache.clone();
-        if here.search.is_empty() && here.page == 0 {
+        if here.shows_all() && here.page == 0 {
             view! {
                 <Empty sentence="Nothing has been pushed to this cache yet.">
                     <a class="button button-quiet" href=format!("/caches/{cache}/first-push")>
@@ -243,7 +303,7 @@ fn Listing(page: PathPage, asked: Memo<Asked>, arrived: ReadSignal<Vec<PathRow>>
         } else {
             let all = Asked { cache: cache.clone(), ..Asked::default() }.address();
             view! {
-                <Empty sentence="No path here. A search finds the beginning of a hash, or of a word in a name.">
+                <Empty sentence="No path here. A search finds the beginning of a hash, or of a word of a name.">
                     <a class="button button-quiet" href=all>
                         "Show all paths"
                     </a>
@@ -273,5 +333,7 @@ mod tests {
         assert_eq!(asked.address(), "/caches/main/paths");
         let asked = Asked { search: "g++ 12".to_owned(), sort: PathSort::Largest, page: 1, ..asked };
         assert_eq!(asked.address(), "/caches/main/paths?q=g%2B%2B%2012&sort=largest&page=2");
+        let asked = Asked { by: "token ci".to_owned(), filter: PathFilter::NeverPulled, page: 0, ..asked };
+        assert_eq!(asked.address(), "/caches/main/paths?q=g%2B%2B%2012&sort=largest&by=token%20ci&filter=never_pulled");
     }
 }

@@ -3,7 +3,7 @@
 use crate::ui::chart::{Bar, Chart, ChartData};
 use iglu_api::{
     Timestamp, format,
-    statistics::{Point, Span, Statistics},
+    statistics::{Point, ReaderDay, Span, Statistics},
 };
 use leptos::prelude::*;
 
@@ -24,7 +24,7 @@ pub fn Charts(
     #[prop(optional)]
     with_size: bool,
 ) -> impl IntoView {
-    let Statistics { span, points, total, nar_requests } = statistics;
+    let Statistics { span, points, total, nar_requests, days, .. } = statistics;
     let bars = |parts: &dyn Fn(&Point) -> Vec<u64>| -> Vec<Bar> {
         points.iter().map(|point| Bar { when: when(span, point.at), parts: parts(point) }).collect()
     };
@@ -59,6 +59,30 @@ pub fn Charts(
             number: format::bytes,
         }
     });
+    let clients = readers(
+        "Clients a day",
+        &["clients"],
+        span,
+        &days,
+        |day| day.clients,
+        format::count,
+        |days| {
+            let most = days.iter().map(|day| day.clients).max().unwrap_or_default();
+            format!("up to {}", format::count(most))
+        },
+    );
+    let waits = readers(
+        "Time to answer",
+        &["for 99 %"],
+        span,
+        &days,
+        |day| day.slow_micros,
+        micros,
+        |days| {
+            let last = days.last().map(|day| (day.median_micros, day.slow_micros)).unwrap_or_default();
+            format!("half within {}, 99 % within {}", micros(last.0), micros(last.1))
+        },
+    );
     let columns = if with_size { "lg:grid-cols-2" } else { "lg:grid-cols-2 2xl:grid-cols-3" };
     view! {
         <div class=format!("grid gap-4 {columns}")>
@@ -66,8 +90,39 @@ pub fn Charts(
             <Chart data=lookups />
             <Chart data=pushed />
             {size.map(|data| view! { <Chart data is_binary=true /> })}
+            <Chart data=clients />
+            <Chart data=waits />
         </div>
     }
+}
+
+/// A duration as people say it.
+fn micros(micros: u64) -> String {
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..1_000_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
+}
+
+/// A chart of the days that the charts beside it show; days without readers are gaps.
+fn readers(
+    title: &'static str,
+    part: &'static [&'static str],
+    span: Span,
+    days: &[ReaderDay],
+    value: fn(&ReaderDay) -> u64,
+    number: fn(u64) -> String,
+    sum: fn(&[ReaderDay]) -> String,
+) -> ChartData {
+    let (step, count) = span.steps();
+    let newest = days.last().map_or(0, |day| day.at.0);
+    let bars = (0..(step * count / Timestamp::DAY)).rev().map(|back| {
+        let at = Timestamp(newest - back * Timestamp::DAY);
+        let known = days.iter().find(|day| day.at == at).filter(|day| day.answers > 0);
+        Bar { when: when(Span::Month, at), parts: known.map(value).into_iter().collect() }
+    });
+    ChartData { title, sum: sum(days), parts: part, bars: bars.collect(), number }
 }
 
 /// The ways to look further back or less far.

@@ -2,7 +2,7 @@
 
 use crate::ui::{
     badge::{Badge, Tone},
-    icon,
+    encoded, icon,
     number::Size,
     store_path::StorePath,
     table::{Cell, Column, Row, Table, numbers, words},
@@ -48,6 +48,7 @@ fn Named(path: PathRow, cache: String) -> impl IntoView {
 
 #[component]
 fn PathCells(path: PathRow, cache: String) -> impl IntoView {
+    let by = format!("/caches/{cache}/paths?by={}", encoded(&path.pushed_by));
     let named = view! { <Named path=path.clone() cache /> };
     view! {
         <Cell class="wide roomy">{named}</Cell>
@@ -58,7 +59,9 @@ fn PathCells(path: PathRow, cache: String) -> impl IntoView {
             <Size bytes=path.nar_size />
         </Cell>
         <Cell label="Pushed by" class="whole break-words">
-            {path.pushed_by}
+            <a class="link-plain" href=by>
+                {path.pushed_by}
+            </a>
         </Cell>
         <Cell label="Pushed" class="number">
             <Ago at=path.pushed_at />

@@ -35,6 +35,38 @@ pub enum PathSort {
     Largest,
 }
 
+/// Which paths a list has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PathFilter {
+    #[default]
+    All,
+    /// What a pin names.
+    Pinned,
+    /// What nobody downloaded yet.
+    NeverPulled,
+    /// What waits for references that have not arrived.
+    Held,
+}
+
+impl PathFilter {
+    pub const ALL: [PathFilter; 4] = [PathFilter::All, PathFilter::Pinned, PathFilter::NeverPulled, PathFilter::Held];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PathFilter::All => "all",
+            PathFilter::Pinned => "pinned",
+            PathFilter::NeverPulled => "never_pulled",
+            PathFilter::Held => "held",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<PathFilter> {
+        PathFilter::ALL.into_iter().find(|filter| filter.as_str() == text)
+    }
+}
+
 impl PathSort {
     pub const ALL: [PathSort; 3] = [PathSort::Newest, PathSort::Name, PathSort::Largest];
 
@@ -55,9 +87,12 @@ impl PathSort {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PathQuery {
-    /// The beginning of a hash or of a word of a name; empty for all.
+    /// Words, each the beginning of a hash or of a part of a name between hyphens; empty for all.
     pub search: String,
     pub sort: PathSort,
+    /// Only what this token or person pushed; empty for all.
+    pub pushed_by: String,
+    pub filter: PathFilter,
     /// Counted from 0.
     pub page: u32,
 }
@@ -110,6 +145,10 @@ pub struct PathDetail {
     pub closure: Closure,
     /// Names of the pins whose newest revision it is.
     pub pins: Vec<String>,
+    /// How often its file was downloaded since it came.
+    pub pull_count: u64,
+    /// The same by days, of the last 30 days that had any.
+    pub pulls: Vec<(Timestamp, u64)>,
     /// What the caller may do in its cache.
     pub permission: Option<Permission>,
 }

@@ -65,6 +65,34 @@ pub struct Point {
     pub size: Option<(u64, u64)>,
 }
 
+/// The readers of one day, without any of their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReaderDay {
+    /// The day's beginning.
+    pub at: Timestamp,
+    /// Different clients, about: three of a hundred too many or too few.
+    pub clients: u64,
+    /// Narinfos asked for.
+    pub answers: u64,
+    /// The time within which half of the answers were ready, at most twice too long.
+    pub median_micros: u64,
+    /// The same of 99 in 100.
+    pub slow_micros: u64,
+}
+
+/// A path that is downloaded often.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TopPath {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub hash: nix_compat::store_path::StorePathHash,
+    pub name: String,
+    pub pulls: u64,
+    /// Bytes of the NAR file.
+    pub file_size: u64,
+}
+
 /// The oldest point first; the last one is not over yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -73,4 +101,11 @@ pub struct Statistics {
     pub points: Vec<Point>,
     pub total: Traffic,
     pub nar_requests: u64,
+    /// The days of the span that somebody read on; the last one is not over yet.
+    pub days: Vec<ReaderDay>,
+    /// The paths of one cache that were downloaded most, since they came; empty where several caches are added up.
+    pub top: Vec<TopPath>,
+    /// Bytes that the disk does not hold twice, because paths have the same content. Known where all caches are added up, for those
+    /// who see them all.
+    pub shared_bytes: Option<u64>,
 }

@@ -2,18 +2,23 @@
 
 use crate::{
     db::{ActivityDelta, Db},
-    directory::Directory,
+    directory::{Cache, Directory},
     error::Result,
+    readers::{Readers, Reading, Salt},
+    secret::MasterKey,
 };
+use arc_swap::ArcSwap;
 use iglu_api::{Timestamp, cache::Traffic};
 use nix_compat::nixhash::Sha256;
 use std::{
     collections::HashMap,
     hash::Hash,
+    net::IpAddr,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 /// Files and callers remembered between two flushes; beyond that the moment of use is lost, never memory.
@@ -27,6 +32,7 @@ pub struct Counters {
     pub nar_requests: Counter,
     pub nar_bytes: Counter,
     pub pushed_paths: Counter,
+    pub(crate) readers: Readers,
     flushed: Mutex<Flushed>,
 }
 
@@ -92,14 +98,33 @@ pub(crate) type PulledFile = (i64, Sha256);
 /// Moments of use that lists show.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
-    files: Mutex<HashMap<PulledFile, i64>>,
+    salt: ArcSwap<Salt>,
+    /// When a file was downloaded last, and how often.
+    files: Mutex<HashMap<PulledFile, (i64, u32)>>,
     tokens: Mutex<HashMap<i64, i64>>,
     sessions: Mutex<HashMap<i64, i64>>,
 }
 
 impl Activity {
     pub fn file_pulled(&self, file: PulledFile, at: Timestamp) {
-        note(&self.files, file, at);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if files.len() < MOST_REMEMBERED || files.contains_key(&file) {
+            let known = files.entry(file).or_default();
+            *known = (at.0, known.1.saturating_add(1));
+        }
+    }
+
+    /// Notes somebody who asked for a narinfo, and how long the answer took.
+    pub fn read(&self, cache: &Cache, address: Option<IpAddr>, waited: Duration) {
+        cache.state.counters.readers.note(**self.salt.load(), address, waited);
+    }
+
+    /// Begins the day of `now`, where it has not begun.
+    pub fn salt(&self, master: &MasterKey, now: Timestamp) {
+        let day = Salt::day_of(now);
+        if self.salt.load().day != day {
+            self.salt.store(Arc::new(Salt::new(day, &master.capability(&format!("readers of {day}")))));
+        }
     }
 
     pub fn token_used(&self, token_id: i64, at: Timestamp) {
@@ -111,8 +136,22 @@ impl Activity {
     }
 
     /// Writes what came since the last flush. What could not be written is kept for the next one.
-    pub async fn flush(&self, db: &Db, directory: &Directory, now: Timestamp) -> Result<()> {
+    pub async fn flush(&self, db: &Db, directory: &Directory, master: &MasterKey, now: Timestamp) -> Result<()> {
         directory.recount(db).await?;
+        let day = self.salt.load().day;
+        let readings: Vec<(Arc<Cache>, Reading)> = directory
+            .all()
+            .into_iter()
+            .filter_map(|cache| cache.state.counters.readers.take().map(|reading| (cache, reading)))
+            .collect();
+        if let Err(error) = db.readings_add(day, &readings).await {
+            for (cache, reading) in &readings {
+                cache.state.counters.readers.give_back(reading);
+            }
+            return Err(error);
+        }
+        // What was counted before midnight was written as such.
+        self.salt(master, now);
         let hour = now.0 - now.0.rem_euclid(Timestamp::HOUR);
         let mut deltas = Vec::new();
         let mut totals = Vec::new();
@@ -141,7 +180,7 @@ impl Activity {
         }
         let files = take(&self.files);
         if !files.is_empty() {
-            db.files_pulled(&files).await?;
+            db.files_pulled(&files, Salt::day_of(now)).await?;
         }
         let tokens = take(&self.tokens);
         if !tokens.is_empty() {
@@ -162,7 +201,7 @@ fn note<K: Hash + Eq>(moments: &Mutex<HashMap<K, i64>>, id: K, at: Timestamp) {
     }
 }
 
-fn take<K: Ord>(moments: &Mutex<HashMap<K, i64>>) -> Vec<(K, i64)> {
+fn take<K: Ord, V: Ord>(moments: &Mutex<HashMap<K, V>>) -> Vec<(K, V)> {
     let mut taken: Vec<_> =
         std::mem::take(&mut *moments.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect();
     // In key order, so that two flushing processes lock rows in the same order.

@@ -32,6 +32,7 @@ pub mod pin;
 #[cfg(test)]
 mod postgres;
 pub mod push;
+mod readers;
 pub mod realisation;
 pub mod reconcile;
 pub mod restore;
@@ -222,12 +223,13 @@ impl Core {
         core.load_settings().await?;
         core.directory.reload(&core.db, &core.master).await?;
         core.refreshed_at.store(core.directory.generation(), Ordering::Release);
+        core.activity.salt(&core.master, core.now());
         Ok(core)
     }
 
     /// Writes what is only counted in memory, and closes the database.
     pub async fn close(&self) -> Result<()> {
-        self.activity.flush(&self.db, &self.directory, self.now()).await?;
+        self.activity.flush(&self.db, &self.directory, &self.master, self.now()).await?;
         self.db.close().await;
         Ok(())
     }

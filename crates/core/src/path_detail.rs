@@ -53,6 +53,8 @@ impl Paths<'_> {
         let store_path = format!("{STORE_DIR}/{hash}-{}", row.name);
         Ok(PathDetail {
             closure: self.closure(&cache, &digits).await?,
+            pull_count: core.db.pull_count(cache.id, &digits).await?,
+            pulls: core.db.pulls_of(cache.id, &digits).await?,
             pins: core.db.pins_of(cache.id, &store_path, core.now().0).await?,
             nar_hash: format!("sha256:{}", digest(&facts.nar_hash)?.to_nix32()),
             file_hash: format!("sha256:{}", file_hash.to_nix32()),

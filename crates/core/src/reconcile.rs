@@ -21,6 +21,8 @@ const HISTORY: i64 = 400 * Timestamp::DAY;
 /// How long statistics are kept by the hour, and then by the day, in milliseconds.
 const HOURS_KEPT: i64 = 60 * Timestamp::DAY;
 const DAYS_KEPT: i64 = 800 * Timestamp::DAY;
+/// How long downloads of single paths are kept by days, in milliseconds.
+const PULLS_KEPT: i64 = 30 * Timestamp::DAY;
 /// Rows that are removed in one transaction.
 const SOME: i64 = 200;
 
@@ -120,7 +122,9 @@ impl Reconciler {
     /// One run. What it did, in words; empty for nothing.
     pub(crate) async fn tick(self, core: &Core) -> Result<String> {
         match self {
-            Reconciler::ActivityFlush => core.activity.flush(&core.db, &core.directory, core.now()).await?,
+            Reconciler::ActivityFlush => {
+                core.activity.flush(&core.db, &core.directory, &core.master, core.now()).await?
+            }
             Reconciler::DirectoryRefresh => core.refresh().await?,
             Reconciler::StorageWatch => core.storage_check().await?,
             Reconciler::Resign => while crate::key::resign_some(core).await? {},
@@ -177,6 +181,7 @@ async fn sweep(core: &Core) -> Result<String> {
     core.db.pin_delete_expired(now.0).await?;
     core.db.removal_delete_old(now.plus(-HISTORY).0).await?;
     while core.db.activity_roll_up(now.plus(-HOURS_KEPT).0, now.plus(-DAYS_KEPT).0).await? > 0 {}
+    core.db.readings_forget(now.plus(-PULLS_KEPT).0, now.plus(-DAYS_KEPT).0).await?;
     core.storage_require().await?;
     loop {
         let stale = core.db.upload_list_stale(now.plus(-UPLOAD_LIFETIME).0).await?;

@@ -5,13 +5,16 @@ use crate::{
     activity::Counters,
     caller::{Caller, Discretion},
     db::ActivityRow,
+    directory::Cache,
     error::{Error, Result},
+    readers::{Reading, Salt},
 };
 use iglu_api::{
     Timestamp,
     cache::{Permission, Traffic},
-    statistics::{Point, Span, Statistics},
+    statistics::{Point, ReaderDay, Span, Statistics},
 };
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 /// The methods of the noun.
 pub struct StatisticsOf<'a>(pub(crate) &'a Core);
@@ -38,6 +41,8 @@ impl StatisticsOf<'_> {
         let before = core.db.size_before(cache.id, since).await?;
         carry_sizes(&mut statistics.points, before);
         add_pending(&mut statistics, &cache.state.counters);
+        statistics.days = core.reader_days(span, now, std::slice::from_ref(&cache)).await?;
+        statistics.top = core.db.top_paths(cache.id).await?;
         Ok(statistics)
     }
 
@@ -57,7 +62,37 @@ impl StatisticsOf<'_> {
         for cache in &caches {
             add_pending(&mut statistics, &cache.state.counters);
         }
+        statistics.days = core.reader_days(span, now, &caches).await?;
+        if caller.sees_all_caches() {
+            let named: u64 = caches.iter().map(|cache| cache.stored_bytes()).sum();
+            statistics.shared_bytes = Some(named.saturating_sub(core.db.stored_bytes().await?));
+        }
         Ok(statistics)
+    }
+}
+
+impl Core {
+    /// Notes somebody who asked a cache for a narinfo, and how long the answer took.
+    pub fn note_reader(&self, cache: &Cache, address: Option<IpAddr>, waited: Duration) {
+        self.activity.read(cache, address, waited);
+    }
+
+    /// The readers of these caches by days, each once, the oldest day first. What is counted and not written yet belongs to today.
+    async fn reader_days(&self, span: Span, now: Timestamp, caches: &[Arc<Cache>]) -> Result<Vec<ReaderDay>> {
+        let today = Salt::day_of(now);
+        let (step, count) = span.steps();
+        let days = step * count / Timestamp::DAY;
+        let only = if let [cache] = caches { Some(cache.id) } else { None };
+        let mut sums: BTreeMap<i64, Reading> = BTreeMap::new();
+        for (cache_id, day, reading) in self.db.readings_since(today - (days - 1) * Timestamp::DAY, only).await? {
+            if caches.iter().any(|cache| cache.id == cache_id) {
+                sums.entry(day).or_default().add(&reading);
+            }
+        }
+        for cache in caches {
+            sums.entry(today).or_default().add(&cache.state.counters.readers.look());
+        }
+        Ok(sums.into_iter().map(|(day, reading)| reading.of_day(day)).collect())
     }
 }
 
@@ -96,7 +131,7 @@ fn gathered(span: Span, now: Timestamp, rows: &[ActivityRow]) -> Statistics {
         total.add(&traffic);
         nar_requests += row.nar_requests.unsigned_abs();
     }
-    Statistics { span, points, total, nar_requests }
+    Statistics { span, points, total, nar_requests, days: Vec::new(), top: Vec::new(), shared_bytes: None }
 }
 
 /// What is counted and not written yet belongs to the last point.

@@ -1,14 +1,11 @@
 //! From headers to the caller: a token as Bearer or as the password of Basic, whose user name means nothing; or the session
 //! cookie of a browser.
 
-use axum::{
-    extract::ConnectInfo,
-    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
-};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use iglu_app::calls::context::{HOST_ONLY, SESSION_COOKIE, is_secure};
 use iglu_core::{Caller, Core, Error, Result};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 /// Longer secrets are not ours, and not worth hashing.
 const LONGEST_SECRET: usize = 4096;
@@ -17,9 +14,8 @@ const LONGEST_SECRET: usize = 4096;
 const ADDRESS: HeaderName = HeaderName::from_static("iglu-client-address");
 
 /// Notes where a request came from, for all doors behind.
-pub fn note_address<B>(request: &mut Request<B>) {
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip().to_string());
-    match from.and_then(|from| HeaderValue::from_str(&from).ok()) {
+pub fn note_address<B>(request: &mut Request<B>, from: Option<IpAddr>) {
+    match from.and_then(|from| HeaderValue::from_str(&from.to_canonical().to_string()).ok()) {
         Some(from) => request.headers_mut().insert(ADDRESS, from),
         None => request.headers_mut().remove(ADDRESS),
     };

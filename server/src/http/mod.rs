@@ -12,6 +12,7 @@ mod files;
 mod nar_body;
 mod nix;
 pub mod ops;
+pub mod proxies;
 mod rest;
 mod typed;
 mod ui;
@@ -28,6 +29,7 @@ use axum::{
 use error::{plain, wrong_method};
 use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
 use iglu_core::Core;
+use proxies::Proxies;
 use std::{
     convert::Infallible,
     sync::Arc,
@@ -41,11 +43,12 @@ use tower::Service;
 #[derive(Clone)]
 pub struct Doors {
     core: Core,
+    proxies: Proxies,
     router: Router,
 }
 
 impl Doors {
-    pub fn new(core: Core, site: Arc<Site>, stopping: watch::Receiver<bool>) -> Doors {
+    pub fn new(core: Core, site: Arc<Site>, proxies: Proxies, stopping: watch::Receiver<bool>) -> Doors {
         let router = Router::new()
             .merge(attic::router(core.clone()))
             .merge(cachix::router(core.clone()))
@@ -55,7 +58,7 @@ impl Doors {
             .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
             .merge(ui::router(core.clone(), site))
             .layer(axum::middleware::from_fn(metrics::measure));
-        Doors { core, router }
+        Doors { core, proxies, router }
     }
 }
 
@@ -118,26 +121,28 @@ impl Service<Request<Body>> for Doors {
         if let Some(refusal) = refused(&request) {
             return Either::Left(ready(Ok(refusal)));
         }
+        let from = self.proxies.client(&request);
         let Some(target) = nix::Target::of(&request, &self.core) else {
             let mut router = self.router.clone();
             let mut request = without_doubled_slashes(request);
-            caller::note_address(&mut request);
+            caller::note_address(&mut request, from);
             if puts_nowhere(&request) {
                 return Either::Left(ready(Ok(plain(StatusCode::NOT_FOUND, "nothing can be put here"))));
             }
             return Either::Right(async move { Service::call(&mut router, request).await }.boxed());
         };
         let started = Instant::now();
+        let reader = nix::Reader { from, started };
         let route = target.route();
-        if let Some(response) = nix::from_memory(&self.core, &target, &request) {
+        if let Some(response) = nix::from_memory(&self.core, &target, &request, reader) {
             metrics::nix_request(route, response.status(), started);
             return Either::Left(ready(Ok(response)));
         }
         let core = self.core.clone();
-        caller::note_address(&mut request);
+        caller::note_address(&mut request, from);
         Either::Right(
             async move {
-                let response = nix::answer(&core, target, request).await;
+                let response = nix::answer(&core, target, request, reader).await;
                 metrics::nix_request(route, response.status(), started);
                 Ok(response)
             }

@@ -1,8 +1,11 @@
 //! Statements that write what was counted in memory.
 
 use super::*;
-use crate::activity::PulledFile;
+use crate::{activity::PulledFile, directory::Cache, readers::Reading};
+use iglu_api::{Timestamp, statistics::TopPath};
+use nix_compat::store_path::StorePathHash;
 use sqlx::{AssertSqlSafe, FromRow};
+use std::sync::Arc;
 
 statements! {
     ADD_ACTIVITY = "INSERT INTO cache_activity (cache_id, hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths, nar_requests, \
@@ -26,7 +29,24 @@ statements! {
     INSERT_DAY = "INSERT INTO cache_activity (cache_id, hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths, nar_requests, \
         path_count, stored_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     DELETE_OLD_ACTIVITY = "DELETE FROM cache_activity WHERE hour < $1";
-    PULL_FILE = "UPDATE store_path SET last_pulled_at = $3 WHERE cache_id = $1 AND nar_id IN (SELECT id FROM nar WHERE file_hash = $2)";
+    PULL_FILE = "UPDATE store_path SET last_pulled_at = $3, pull_count = pull_count + $4 \
+        WHERE cache_id = $1 AND nar_id IN (SELECT id FROM nar WHERE file_hash = $2)";
+    ADD_PULLS = "INSERT INTO path_pull (cache_id, hash, day, pulls) SELECT p.cache_id, p.hash, $3, $4 FROM store_path p \
+        WHERE p.cache_id = $1 AND p.nar_id IN (SELECT id FROM nar WHERE file_hash = $2) \
+        ON CONFLICT (cache_id, hash, day) DO UPDATE SET pulls = path_pull.pulls + excluded.pulls";
+    GET_PULL_COUNT = "SELECT pull_count FROM store_path WHERE cache_id = $1 AND hash = $2";
+    LIST_PULLS = "SELECT day, pulls FROM path_pull WHERE cache_id = $1 AND hash = $2 ORDER BY day";
+    DELETE_OLD_PULLS = "DELETE FROM path_pull WHERE day < $1";
+    LIST_TOP = "SELECT hash, name, pull_count, file_size FROM store_path WHERE cache_id = $1 AND pull_count > 0 \
+        ORDER BY pull_count DESC LIMIT 10";
+    GET_READING = "SELECT clients, waits FROM cache_day WHERE cache_id = $1 AND day = $2";
+    ADD_EMPTY_READING = "INSERT INTO cache_day (cache_id, day, clients, waits) VALUES ($1, $2, $3, $3) \
+        ON CONFLICT (cache_id, day) DO UPDATE SET clients = cache_day.clients";
+    PUT_READING = "INSERT INTO cache_day (cache_id, day, clients, waits) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (cache_id, day) DO UPDATE SET clients = excluded.clients, waits = excluded.waits";
+    LIST_READINGS = "SELECT cache_id, day, clients, waits FROM cache_day WHERE day >= $1 ORDER BY day, cache_id";
+    LIST_READINGS_OF = "SELECT cache_id, day, clients, waits FROM cache_day WHERE cache_id = $2 AND day >= $1 ORDER BY day";
+    DELETE_OLD_READINGS = "DELETE FROM cache_day WHERE day < $1";
 }
 
 /// What came to one cache since the last flush.
@@ -134,20 +154,110 @@ impl Db {
         Ok(())
     }
 
-    /// Notes when files were last downloaded, for every path of the cache that has them.
-    pub async fn files_pulled(&self, pulled: &[(PulledFile, i64)]) -> Result<()> {
+    /// Notes when files were last downloaded and how often, for every path of the cache that has them.
+    pub async fn files_pulled(&self, pulled: &[(PulledFile, (i64, u32))], day: i64) -> Result<()> {
         for chunk in pulled.chunks(CHUNK) {
             transact!(self, |tx| {
-                for ((cache_id, file_hash), at) in chunk {
+                for ((cache_id, file_hash), (at, pulls)) in chunk {
+                    let file_hash = &file_hash.as_bytes()[..];
+                    let pulls = i64::from(*pulls);
                     sqlx::query(PULL_FILE)
                         .bind(cache_id)
-                        .bind(&file_hash.as_bytes()[..])
+                        .bind(file_hash)
                         .bind(at)
+                        .bind(pulls)
+                        .execute(&mut *tx)
+                        .await?;
+                    sqlx::query(ADD_PULLS)
+                        .bind(cache_id)
+                        .bind(file_hash)
+                        .bind(day)
+                        .bind(pulls)
                         .execute(&mut *tx)
                         .await?;
                 }
             });
         }
+        Ok(())
+    }
+
+    /// How often the file of a path was downloaded since the path came.
+    pub async fn pull_count(&self, cache_id: i64, hash: &str) -> Result<u64> {
+        let count: Option<i64> = read!(self, |pool| sqlx::query_scalar(GET_PULL_COUNT)
+            .bind(cache_id)
+            .bind(hash)
+            .fetch_optional(pool)
+            .await?);
+        Ok(count.unwrap_or_default().unsigned_abs())
+    }
+
+    /// Downloads of a path by days, the oldest first.
+    pub async fn pulls_of(&self, cache_id: i64, hash: &str) -> Result<Vec<(Timestamp, u64)>> {
+        let rows: Vec<(i64, i64)> =
+            read!(self, |pool| sqlx::query_as(LIST_PULLS).bind(cache_id).bind(hash).fetch_all(pool).await?);
+        Ok(rows.into_iter().map(|(day, pulls)| (Timestamp(day), pulls.unsigned_abs())).collect())
+    }
+
+    /// The paths of a cache that were downloaded most.
+    pub async fn top_paths(&self, cache_id: i64) -> Result<Vec<TopPath>> {
+        let rows: Vec<(String, String, i64, i64)> =
+            read!(self, |pool| sqlx::query_as(LIST_TOP).bind(cache_id).fetch_all(pool).await?);
+        let row = |(hash, name, pulls, file_size): (String, String, i64, i64)| {
+            Some(TopPath {
+                hash: StorePathHash::parse(&hash).ok()?,
+                name,
+                pulls: pulls.unsigned_abs(),
+                file_size: file_size.unsigned_abs(),
+            })
+        };
+        Ok(rows.into_iter().filter_map(row).collect())
+    }
+
+    /// Adds what was counted of readers to what the day has.
+    pub async fn readings_add(&self, day: i64, readings: &[(Arc<Cache>, Reading)]) -> Result<()> {
+        if readings.is_empty() {
+            return Ok(());
+        }
+        transact!(self, |tx| {
+            // Servers that share a database add one after the other.
+            for (cache, reading) in readings {
+                sqlx::query(ADD_EMPTY_READING).bind(cache.id).bind(day).bind(&b""[..]).execute(&mut *tx).await?;
+                let known: (Vec<u8>, Vec<u8>) =
+                    sqlx::query_as(GET_READING).bind(cache.id).bind(day).fetch_one(&mut *tx).await?;
+                let mut sum = Reading::from_bytes(&known.0, &known.1);
+                sum.add(reading);
+                sqlx::query(PUT_READING)
+                    .bind(cache.id)
+                    .bind(day)
+                    .bind(sum.clients_bytes())
+                    .bind(sum.waits_bytes())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        });
+        Ok(())
+    }
+
+    /// Readers since then by cache and day, the oldest day first; of one cache or of all.
+    pub async fn readings_since(&self, day: i64, cache_id: Option<i64>) -> Result<Vec<(i64, i64, Reading)>> {
+        let rows: Vec<(i64, i64, Vec<u8>, Vec<u8>)> = match cache_id {
+            Some(cache_id) => {
+                read!(self, |pool| sqlx::query_as(LIST_READINGS_OF).bind(day).bind(cache_id).fetch_all(pool).await?)
+            }
+            None => read!(self, |pool| sqlx::query_as(LIST_READINGS).bind(day).fetch_all(pool).await?),
+        };
+        let row = |(cache_id, day, clients, waits): (i64, i64, Vec<u8>, Vec<u8>)| {
+            (cache_id, day, Reading::from_bytes(&clients, &waits))
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// Forgets downloads by days and readers of long ago.
+    pub async fn readings_forget(&self, pulls_before: i64, readings_before: i64) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(DELETE_OLD_PULLS).bind(pulls_before).execute(&mut *tx).await?;
+            sqlx::query(DELETE_OLD_READINGS).bind(readings_before).execute(&mut *tx).await?;
+        });
         Ok(())
     }
 }

@@ -6,10 +6,10 @@ use futures_util::{Stream, StreamExt};
 use sqlx::{AssertSqlSafe, Connection, Postgres, Row, Sqlite, SqliteConnection, Transaction};
 use std::{collections::BTreeMap, pin::Pin};
 
-// The next three are asked of the schema in memory only, which is SQLite whatever the database is. The table that triggers make from
-// another one is made again by them.
+// The next three are asked of the schema in memory only, which is SQLite whatever the database is. The tables that triggers make from
+// another one are made again by them.
 const TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_sqlx%' ESCAPE '\\' \
-    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name <> 'path_reference' ORDER BY name";
+    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT IN ('path_reference', 'path_word') ORDER BY name";
 const COLUMNS: &str = "SELECT name, type, pk FROM pragma_table_info($1) ORDER BY cid";
 const PARENTS: &str = "SELECT DISTINCT \"table\" FROM pragma_foreign_key_list($1)";
 
@@ -17,8 +17,8 @@ const HAS_SCHEMA_SQLITE: &str = "SELECT COUNT(*) > 0 FROM sqlite_master WHERE na
 const HAS_SCHEMA_POSTGRES: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 const GET_SCHEMA: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
 
-/// The table that a trigger makes from another one.
-pub(crate) const DERIVED: &str = "path_reference";
+/// The tables that triggers make from another one.
+pub(crate) const DERIVED: [&str; 2] = ["path_reference", "path_word"];
 
 /// Where rows name objects: the table, and the kind of the object.
 pub(crate) const OBJECTS: [(&str, &str); 3] = [("nar", "nar"), ("put_nar", "nar"), ("build_log", "log")];

@@ -72,7 +72,9 @@ impl Load {
             return Err(Error::Conflict { field: "", message });
         }
         self.seen = within!(&mut self.bulk, |tx| sqlx::query_scalar(GET_GENERATION).fetch_optional(tx).await?);
-        self.execute(format!("DROP TABLE IF EXISTS {DERIVED}")).await?;
+        for name in DERIVED {
+            self.execute(format!("DROP TABLE IF EXISTS {name}")).await?;
+        }
         for name in names.iter().rev() {
             self.execute(format!("DROP TABLE {name}")).await?;
         }

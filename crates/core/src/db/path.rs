@@ -3,7 +3,7 @@
 use super::{cache::unsigned, *};
 use iglu_api::{
     Timestamp,
-    path::{PathPage, PathQuery, PathRow, PathSort, RecentPush},
+    path::{PathFilter, PathPage, PathQuery, PathRow, PathSort, RecentPush},
 };
 use nix_compat::store_path::StorePathHash;
 use sqlx::{AssertSqlSafe, FromRow};
@@ -29,17 +29,9 @@ statements! {
         WHERE cache_id = $1 ORDER BY pushed_at DESC, id DESC LIMIT $2 OFFSET $3";
     LIST_BY_NAME = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 ORDER BY name, id LIMIT $2 OFFSET $3";
+    COUNT_SOME = "SELECT COUNT(*) FROM (SELECT path_id FROM path_word WHERE cache_id = $1 AND word >= $2 AND word < $3 LIMIT $4) AS found";
     LIST_LARGEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 ORDER BY file_size DESC, id DESC LIMIT $2 OFFSET $3";
-    SEARCH_NEWEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
-        WHERE cache_id = $1 AND (hash LIKE $4 ESCAPE '\\' OR LOWER(name) LIKE $5 ESCAPE '\\') \
-        ORDER BY pushed_at DESC, id DESC LIMIT $2 OFFSET $3";
-    SEARCH_BY_NAME = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
-        WHERE cache_id = $1 AND (hash LIKE $4 ESCAPE '\\' OR LOWER(name) LIKE $5 ESCAPE '\\') \
-        ORDER BY name, id LIMIT $2 OFFSET $3";
-    SEARCH_LARGEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
-        WHERE cache_id = $1 AND (hash LIKE $4 ESCAPE '\\' OR LOWER(name) LIKE $5 ESCAPE '\\') \
-        ORDER BY file_size DESC, id DESC LIMIT $2 OFFSET $3";
 }
 
 /// Hashes looked up in one statement: for `watch-store`, which asks about a few, and for whole closures. Binding to SQLite looks at
@@ -56,6 +48,69 @@ fn find_missing(count: usize) -> String {
          WHERE NOT EXISTS (SELECT 1 FROM store_path p WHERE p.cache_id = $1 AND p.hash = asked.hash)",
         values.join(", ")
     )
+}
+
+/// Paths with one word that are found one by one and sorted.
+const FEW: i64 = 4000;
+/// Words of a search that are looked at.
+const MOST_TERMS: usize = 8;
+
+/// The words of a search, in small letters.
+fn search_terms(search: &str) -> Vec<String> {
+    let lower = search.to_lowercase();
+    let words = lower.split_whitespace().map(|word| word.trim_start_matches("/nix/store/").trim_matches('-'));
+    words.filter(|word| !word.is_empty()).take(MOST_TERMS).map(str::to_owned).collect()
+}
+
+/// The first text behind all that begin with `term`: names of store paths are ASCII.
+fn past(term: &str) -> String {
+    format!("{term}\u{7f}")
+}
+
+/// The statement that finds a page, and what it is given behind the cache, the limit and the offset. `few` is a word that few paths
+/// have.
+fn find_paths(query: &PathQuery, terms: &[String], few: Option<&str>) -> (String, Vec<String>) {
+    const FIRST_TEXT: usize = 4;
+    let (mut conditions, mut texts) = (vec!["p.cache_id = $1".to_owned()], Vec::new());
+    let mut text = |value: String| {
+        texts.push(value);
+        format!("${}", FIRST_TEXT + texts.len() - 1)
+    };
+    if let Some(term) = few {
+        let (from, to) = (text(term.to_owned()), text(past(term)));
+        conditions.push(format!(
+            "p.id IN (SELECT path_id FROM path_word WHERE cache_id = $1 AND word >= {from} AND word < {to})"
+        ));
+    }
+    for term in terms {
+        let literal = like_literal(term);
+        let word = text(format!("%-{literal}%"));
+        conditions.push(format!("'-' || p.hash || '-' || LOWER(p.name) LIKE {word} ESCAPE '\\'"));
+    }
+    if !query.pushed_by.is_empty() {
+        let pusher = text(query.pushed_by.clone());
+        conditions.push(format!("p.pushed_by = {pusher}"));
+    }
+    match query.filter {
+        PathFilter::All => {}
+        PathFilter::NeverPulled => conditions.push("p.last_pulled_at IS NULL".to_owned()),
+        PathFilter::Held => conditions.push("NOT p.is_visible".to_owned()),
+        // Behind /nix/store/
+        PathFilter::Pinned => {
+            conditions.push("p.hash IN (SELECT SUBSTR(store_path, 12, 32) FROM pin WHERE cache_id = $1)".to_owned())
+        }
+    }
+    let order = match query.sort {
+        PathSort::Newest => "p.pushed_at DESC, p.id DESC",
+        PathSort::Name => "p.name, p.id",
+        PathSort::Largest => "p.file_size DESC, p.id DESC",
+    };
+    let sql = format!(
+        "SELECT p.hash, p.name, p.nar_size, p.file_size, p.pushed_at, p.pushed_by, p.last_pulled_at, p.is_visible \
+         FROM store_path p WHERE {} ORDER BY {order} LIMIT $2 OFFSET $3",
+        conditions.join(" AND ")
+    );
+    (sql, texts)
 }
 
 /// Everything of a narinfo.
@@ -219,8 +274,9 @@ impl Db {
     pub async fn path_list(&self, cache_id: i64, query: &PathQuery) -> Result<Vec<PathRow>> {
         let limit = i64::from(PathPage::ROWS) + 1;
         let offset = i64::from(query.page) * i64::from(PathPage::ROWS);
-        let term = query.search.trim().to_lowercase();
-        let rows: Vec<ListRow> = if term.is_empty() {
+        let terms = search_terms(&query.search);
+        let plain = terms.is_empty() && query.filter == PathFilter::All && query.pushed_by.is_empty();
+        let rows: Vec<ListRow> = if plain {
             let sql = match query.sort {
                 PathSort::Newest => LIST_NEWEST,
                 PathSort::Name => LIST_BY_NAME,
@@ -228,25 +284,36 @@ impl Db {
             };
             read!(self, |pool| sqlx::query_as(sql).bind(cache_id).bind(limit).bind(offset).fetch_all(pool).await?)
         } else {
-            let sql = match query.sort {
-                PathSort::Newest => SEARCH_NEWEST,
-                PathSort::Name => SEARCH_BY_NAME,
-                PathSort::Largest => SEARCH_LARGEST,
+            // The index has what stands between hyphens.
+            let words = terms.iter().filter_map(|term| term.split('-').next());
+            let few = match words.max_by_key(|word| word.len()) {
+                Some(word) => self.has_few(cache_id, word).await?.then_some(word),
+                None => None,
             };
-            let literal = like_literal(&term);
-            let (prefix, anywhere) = (format!("{literal}%"), format!("%{literal}%"));
+            let (sql, texts) = find_paths(query, &terms, few);
             read!(self, |pool| {
-                sqlx::query_as(sql)
-                    .bind(cache_id)
-                    .bind(limit)
-                    .bind(offset)
-                    .bind(&prefix)
-                    .bind(&anywhere)
-                    .fetch_all(pool)
-                    .await?
+                let mut found = sqlx::query_as(AssertSqlSafe(sql)).bind(cache_id).bind(limit).bind(offset);
+                for text in texts {
+                    found = found.bind(text);
+                }
+                found.fetch_all(pool).await?
             })
         };
         Ok(rows.into_iter().filter_map(ListRow::into_api).collect())
+    }
+
+    /// Whether so few paths have a word or hash with this beginning that they can be sorted. Where there are more, reading in the order
+    /// of the list soon finds a page of them.
+    async fn has_few(&self, cache_id: i64, term: &str) -> Result<bool> {
+        let past = past(term);
+        let found: i64 = read!(self, |pool| sqlx::query_scalar(COUNT_SOME)
+            .bind(cache_id)
+            .bind(term)
+            .bind(&past)
+            .bind(FEW + 1)
+            .fetch_one(pool)
+            .await?);
+        Ok(found <= FEW)
     }
 
     /// The newest paths of one cache.

@@ -171,6 +171,8 @@ async fn furnish(home: &Home) -> String {
     push(core, operator, "main", &gone).await.unwrap();
     core.retention().remove(operator, "main", &[gone.claim.store_path.hash()], false).await.unwrap();
     core.db.file_set_dead("nar", &[7; 32], 7, core.now().0).await.unwrap();
+    core.fetch().nar(&main, &leaf.claim.nar_hash).await.unwrap().unwrap();
+    core.note_reader(&main, None, std::time::Duration::ZERO);
     core.path().narinfo(&main, leaf.claim.store_path.hash()).await.unwrap().unwrap();
     Reconciler::ActivityFlush.tick(core).await.unwrap();
     token

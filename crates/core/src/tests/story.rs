@@ -6,7 +6,7 @@ use iglu_api::{
     Timestamp,
     event::LiveEvent,
     key::KeyState,
-    path::{PathQuery, PathSort},
+    path::{PathFilter, PathQuery, PathSort},
     pin::{Keep, PinCreate},
     token::TokenCreate,
 };
@@ -327,7 +327,7 @@ async fn lists_and_searches(home: Home) {
         push(core, &Caller::Operator, "main", &thing(name, &[])).await.unwrap();
     }
     let list = async |search: &str, sort, page| {
-        let query = PathQuery { search: search.to_owned(), sort, page };
+        let query = PathQuery { search: search.to_owned(), sort, page, ..PathQuery::default() };
         let page = core.path().list(&Caller::Operator, "main", &query).await.unwrap();
         assert_eq!(page.path_count, 4);
         page.rows.into_iter().map(|row| row.name).collect::<Vec<_>>()
@@ -339,6 +339,24 @@ async fn lists_and_searches(home: Home) {
     assert_eq!(list("x_p", PathSort::Newest, 0).await, ["x_pure"]);
     assert_eq!(list(&path_named("Hello-lib").hash().to_string()[..10], PathSort::Newest, 0).await, ["Hello-lib"]);
     assert!(list("", PathSort::Newest, 1).await.is_empty());
+    // Words in any order, each from its beginning; a name as it stands; a whole store path.
+    assert_eq!(list("rather xap", PathSort::Newest, 0).await, all[..1]);
+    assert!(list("ather", PathSort::Newest, 0).await.is_empty());
+    assert_eq!(list("2.12", PathSort::Newest, 0).await, ["hello-2.12"]);
+    assert_eq!(list("hello-2", PathSort::Newest, 0).await, ["hello-2.12"]);
+    let whole = path_named("x_pure").to_absolute();
+    assert_eq!(list(&whole, PathSort::Newest, 0).await, ["x_pure"]);
+    let filtered = async |pushed_by: &str, filter| {
+        let query = PathQuery { pushed_by: pushed_by.to_owned(), filter, ..PathQuery::default() };
+        core.path().list(&Caller::Operator, "main", &query).await.unwrap().rows.len()
+    };
+    assert_eq!(filtered("operator", PathFilter::All).await, 4);
+    assert_eq!(filtered("somebody", PathFilter::All).await, 0);
+    assert_eq!(filtered("", PathFilter::NeverPulled).await, 4);
+    assert_eq!((filtered("", PathFilter::Pinned).await, filtered("", PathFilter::Held).await), (0, 0));
+    let pin = PinCreate { name: "p".to_owned(), store_path: whole, artifacts: Vec::new(), keep: Keep::Forever };
+    core.pin().create(&Caller::Operator, "main", &pin).await.unwrap();
+    assert_eq!(filtered("operator", PathFilter::Pinned).await, 1);
     let long = PathQuery { search: "x".repeat(301), ..PathQuery::default() };
     assert!(core.path().list(&Caller::Operator, "main", &long).await.is_err());
     assert!(core.path().list(&Caller::ANONYMOUS, "main", &PathQuery::default()).await.is_err());

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use iglu_api::cache::Permission;
 use iglu_core::{Cache, Core, Discretion, Error};
 use nix_compat::cache_info::CacheInfo;
+use std::{net::IpAddr, time::Instant};
 
 /// What can change is asked for again soon.
 fn mutable(cache: &Cache) -> HeaderValue {
@@ -40,8 +41,21 @@ fn immutable(cache: &Cache) -> HeaderValue {
     })
 }
 
+/// Who waits for an answer, and since when.
+#[derive(Clone, Copy)]
+pub struct Reader {
+    pub from: Option<IpAddr>,
+    pub started: Instant,
+}
+
+impl Reader {
+    fn note(self, core: &Core, cache: &Cache) {
+        core.note_reader(cache, self.from, self.started.elapsed());
+    }
+}
+
 /// The fastest path: a narinfo that memory knows, of a public cache, without credentials to look up.
-pub fn from_memory(core: &Core, target: &Target, request: &Request<Body>) -> Option<Response> {
+pub fn from_memory(core: &Core, target: &Target, request: &Request<Body>, reader: Reader) -> Option<Response> {
     let Object::Narinfo(Some(hash)) = target.object else { return None };
     if target.is_api
         || !matches!(*request.method(), Method::GET | Method::HEAD)
@@ -51,13 +65,15 @@ pub fn from_memory(core: &Core, target: &Target, request: &Request<Body>) -> Opt
     }
     let cache = core.cache_remembered(&target.cache).filter(|cache| cache.is_public())?;
     let remembered = core.path().narinfo_remembered(&cache, hash)?;
-    Some(narinfo::response(&cache, remembered.as_deref(), request.headers()))
+    let response = narinfo::response(&cache, remembered.as_deref(), request.headers());
+    reader.note(core, &cache);
+    Some(response)
 }
 
 /// Any request of this protocol.
-pub async fn answer(core: &Core, target: Target, request: Request<Body>) -> Response {
+pub async fn answer(core: &Core, target: Target, request: Request<Body>, reader: Reader) -> Response {
     match *request.method() {
-        Method::GET | Method::HEAD => match read(core, &target, &request.into_parts().0).await {
+        Method::GET | Method::HEAD => match read(core, &target, &request.into_parts().0, reader).await {
             Ok(response) => response,
             Err(error) => {
                 let mut response = PlainError(error).into_response();
@@ -73,7 +89,7 @@ pub async fn answer(core: &Core, target: Target, request: Request<Body>) -> Resp
     }
 }
 
-async fn read(core: &Core, target: &Target, request: &Parts) -> Result<Response, Error> {
+async fn read(core: &Core, target: &Target, request: &Parts, reader: Reader) -> Result<Response, Error> {
     let headers = &request.headers;
     let caller = caller::by_token(core, headers).await?;
     let cache = core.cache().open(&caller, &target.cache, Permission::Pull, Discretion::Tell).await?;
@@ -82,6 +98,7 @@ async fn read(core: &Core, target: &Target, request: &Parts) -> Result<Response,
         Object::CacheInfo => Ok(cache_info(&cache, wants_json)),
         Object::Narinfo(Some(hash)) => {
             let narinfo = core.path().narinfo(&cache, *hash).await?;
+            reader.note(core, &cache);
             match narinfo {
                 Some(narinfo) if wants_json => narinfo::json(&cache, &narinfo),
                 narinfo => Ok(narinfo::response(&cache, narinfo.as_deref(), headers)),

@@ -49,7 +49,7 @@ const LONGEST: usize = 1 << 20;
         (name = "server", description = "The server itself, for administrators")
     ),
     // Those that only queries name.
-    components(schemas(iglu_api::path::PathSort, iglu_api::statistics::Span)),
+    components(schemas(iglu_api::path::PathSort, iglu_api::path::PathFilter, iglu_api::statistics::Span)),
     modifiers(&Tokens)
 )]
 struct Description;

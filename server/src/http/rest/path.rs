@@ -6,7 +6,7 @@ use axum::{
     extract::{Path, State},
 };
 use iglu_api::{
-    path::{FolderPage, PathDetail, PathPage, PathQuery, PathSort},
+    path::{FolderPage, PathDetail, PathFilter, PathPage, PathQuery, PathSort},
     retention::Removal,
     why::WhyAnswer,
 };
@@ -27,10 +27,14 @@ pub fn router() -> OpenApiRouter<Core> {
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
 struct Listed {
-    /// The beginning of a hash or of a word of a name.
+    /// Words, each the beginning of a hash or of a part of a name between hyphens.
     search: String,
     /// `newest`, `name` or `largest`.
     sort: PathSort,
+    /// Only what this token (`token ci`) or person pushed.
+    pushed_by: String,
+    /// `all`, `pinned`, `never_pulled` or `held`.
+    filter: PathFilter,
     /// Counted from 0.
     page: u32,
 }
@@ -42,9 +46,9 @@ async fn path_list(
     State(core): State<Core>,
     Asker(caller): Asker,
     Path(cache): Path<String>,
-    Query(Listed { search, sort, page }): Query<Listed>,
+    Query(Listed { search, sort, pushed_by, filter, page }): Query<Listed>,
 ) -> Answer<PathPage> {
-    Ok(Json(core.path().list(&caller, &cache, &PathQuery { search, sort, page }).await?))
+    Ok(Json(core.path().list(&caller, &cache, &PathQuery { search, sort, pushed_by, filter, page }).await?))
 }
 
 /// All about one path: hashes, signatures, references both ways, closure.
