@@ -1,27 +1,88 @@
-//! Server-sent events for live pages: owns the browser's `EventSource`, hands each event to its page, and closes the
-//! stream when the page goes.
+//! Server-sent events for live pages: owns the tab's one `EventSource`, hands each event to the pages that listen, and closes the
+//! stream with the frame.
 
-use iglu_api::{CacheName, event::LiveEvent};
+use iglu_api::event::LiveEvent;
+#[cfg(feature = "hydrate")]
+use leptos::prelude::*;
 
-/// Hears what happens in a cache while the calling component is mounted; nothing on the server. The browser reconnects
-/// by itself and says where it left off. Keeping what arrives within bounds is the caller's part.
-#[cfg_attr(not(feature = "hydrate"), allow(unused_variables))]
-pub fn listen_to_cache(cache: &CacheName, on_event: impl Fn(LiveEvent) + 'static) {
+/// The stream of the tab, for the pages in the frame.
+#[derive(Clone, Copy)]
+pub struct Live {
     #[cfg(feature = "hydrate")]
-    {
-        use leptos::prelude::*;
-        if let Some(stream) = stream::Stream::open(&format!("/events/caches/{cache}"), on_event) {
-            // Dropped, and with that closed, together with the owner.
-            StoredValue::new_local(stream);
+    listeners: StoredValue<stream::Listeners, LocalStorage>,
+}
+
+impl Live {
+    /// Listens while the calling component is mounted; nothing on the server. The browser reconnects by itself.
+    pub fn provide() {
+        #[cfg(feature = "hydrate")]
+        {
+            let live = Live { listeners: StoredValue::new_local(stream::Listeners::default()) };
+            provide_context(live);
+            Effect::new(move |_| {
+                let hand_out = move |event: LiveEvent| {
+                    if let LiveEvent::Hello { assets } = &event {
+                        stream::reload_if_old(assets);
+                    }
+                    // None of them may be held while it is called: it may listen, or stop to.
+                    for listener in live.listeners.try_with_value(stream::Listeners::all).unwrap_or_default() {
+                        listener(&event);
+                    }
+                };
+                if let Some(stream) = stream::Stream::open("/events", hand_out) {
+                    // Dropped, and with that closed, together with the owner.
+                    StoredValue::new_local(stream);
+                }
+            });
         }
+    }
+}
+
+/// Hears events while the calling component is mounted; nothing on the server. Keeping what arrives within bounds is the caller's part.
+#[cfg_attr(not(feature = "hydrate"), allow(unused_variables))]
+pub fn listen(on_event: impl Fn(&LiveEvent) + 'static) {
+    #[cfg(feature = "hydrate")]
+    if let Some(live) = use_context::<Live>() {
+        let id = live.listeners.try_update_value(|listeners| listeners.add(on_event));
+        on_cleanup(move || {
+            live.listeners.try_update_value(|listeners| listeners.remove(id));
+        });
     }
 }
 
 #[cfg(feature = "hydrate")]
 mod stream {
     use iglu_api::event::LiveEvent;
-    use leptos::web_sys::{EventSource, MessageEvent};
+    use leptos::{
+        prelude::*,
+        web_sys::{EventSource, HtmlInputElement, HtmlTextAreaElement, MessageEvent},
+    };
+    use std::rc::Rc;
     use wasm_bindgen::{JsCast, closure::Closure};
+
+    type Listener = Rc<dyn Fn(&LiveEvent)>;
+
+    #[derive(Default)]
+    pub struct Listeners {
+        next: u32,
+        known: Vec<(u32, Listener)>,
+    }
+
+    impl Listeners {
+        pub fn add(&mut self, listener: impl Fn(&LiveEvent) + 'static) -> u32 {
+            self.next += 1;
+            self.known.push((self.next, Rc::new(listener)));
+            self.next
+        }
+
+        pub fn remove(&mut self, id: Option<u32>) {
+            self.known.retain(|(known, _)| Some(*known) != id);
+        }
+
+        pub fn all(&self) -> Vec<Listener> {
+            self.known.iter().map(|(_, listener)| listener.clone()).collect()
+        }
+    }
 
     pub struct Stream {
         source: EventSource,
@@ -49,5 +110,25 @@ mod stream {
             self.source.set_onmessage(None);
             self.source.close();
         }
+    }
+
+    /// A page of an older server cannot talk to this one: it is loaded again, unless somebody is writing in it. Then the next
+    /// connection asks again.
+    pub fn reload_if_old(assets: &str) {
+        let own = document().query_selector("link[rel=modulepreload]").ok().flatten();
+        let own = own.and_then(|link| link.get_attribute("href")).unwrap_or_default();
+        if !own.starts_with(&format!("{assets}/")) && !is_writing() {
+            _ = window().location().reload();
+        }
+    }
+
+    /// Whether a field holds something else than it began with.
+    fn is_writing() -> bool {
+        let Ok(fields) = document().query_selector_all("form input, form textarea") else { return false };
+        (0..fields.length()).filter_map(|place| fields.get(place)).any(|field| {
+            let input = field.dyn_ref::<HtmlInputElement>().map(|input| input.value() != input.default_value());
+            let area = || field.dyn_ref::<HtmlTextAreaElement>().map(|area| Ok(area.value()) != area.default_value());
+            input.or_else(area).unwrap_or(false)
+        })
     }
 }

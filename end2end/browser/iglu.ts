@@ -69,6 +69,13 @@ export class Iglu {
     return JSON.parse(stdout);
   }
 
+  /** Makes somebody with an account. */
+  async user(name: string): Promise<void> {
+    const made = promisify(execFile)(binary, ["admin", "user", "create", name, "--password-stdin", "--data", this.data]);
+    made.child.stdin?.end(`${admin.password}\n`);
+    await made;
+  }
+
   /** Pushes made-up paths as the cachix client does. */
   async push(cache: string, token: string, count: number, seed: number): Promise<void> {
     const args = ["push", "--host", this.url, "--token", token, "--cache", cache];

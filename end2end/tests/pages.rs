@@ -445,6 +445,10 @@ async fn a_path_has_a_page_with_its_files() {
     assert_eq!(detail["closure"]["paths"], 2);
     assert_eq!(detail["references"][0]["name"], "lib");
 
+    let found: serde_json::Value = serde_json::from_str(&ada.get("/api/ui/path_find?search=li").await.text()).unwrap();
+    assert_eq!((&found[0]["path"]["name"], &found[0]["cache"]), (&"lib".into(), &"team".into()), "{found}");
+    assert_eq!(Browser::new(&server).get("/api/ui/path_find?search=li").await.status, 401);
+
     // Files come to people by their session, as text or to be saved.
     let file = format!("/caches/team/files/{}", lib.hash());
     let shown = ada.get(&file).await;
@@ -514,26 +518,46 @@ async fn pages_have_the_right_status_and_headers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn live_pages_hear_of_pushes() {
     let server = Server::start().await.unwrap();
+    let (mut ada, _) = set_up(&server).await;
     server.cache("open", false).unwrap();
     server.cache("secret", true).unwrap();
-    let events = |cache: &str| format!("{}/events/caches/{cache}", server.url());
-    assert_eq!(server.http().get(&events("secret")).await.unwrap().status, 401);
-    let listen =
-        iglu_end2end::http::request(Method::GET, &events("open"), &Credentials::None, &[], Bytes::new()).unwrap();
-    let mut stream = server.http().stream(listen).await.unwrap();
-    assert_eq!(stream.headers()["content-type"], "text/event-stream");
-    let client = server.cachix(Some(&server.token("open", Scope::Push).unwrap()));
-    client.push("open", &[Object::synthetic("heard", 1000, 3)], &PushOptions::default()).await.unwrap();
-    let heard = async {
-        let mut text = String::new();
-        while !text.contains("\n\n") {
-            let frame = http_body_util::BodyExt::frame(stream.body_mut()).await.unwrap().unwrap();
-            text += &String::from_utf8_lossy(frame.data_ref().unwrap());
-        }
-        text
+    let stream = async |cookie: &str| {
+        let url = format!("{}/events", server.url());
+        let headers = if cookie.is_empty() { Vec::new() } else { vec![("Cookie", cookie)] };
+        let listen =
+            iglu_end2end::http::request(Method::GET, &url, &Credentials::None, &headers, Bytes::new()).unwrap();
+        let stream = server.http().stream(listen).await.unwrap();
+        assert_eq!(stream.headers()["content-type"], "text/event-stream");
+        stream
     };
-    let heard = tokio::time::timeout(Duration::from_secs(5), heard).await.expect("an event in time");
-    assert!(heard.contains("\"kind\":\"path_pushed\"") && heard.contains("\"name\":\"heard\""), "{heard}");
+    let cookie = ada.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
+    let mut anonymous = stream("").await;
+    let mut of_ada = stream(&cookie).await;
+    for cache in ["secret", "open"] {
+        let client = server.cachix(Some(&server.token(cache, Scope::Push).unwrap()));
+        client.push(cache, &[Object::synthetic(cache, 1000, 3)], &PushOptions::default()).await.unwrap();
+    }
+    /// What comes until something does.
+    async fn heard(stream: &mut http::Response<hyper::body::Incoming>, until: &str) -> String {
+        let mut text = String::new();
+        let read = async {
+            while !text.contains(until) {
+                let frame = http_body_util::BodyExt::frame(stream.body_mut()).await.unwrap().unwrap();
+                text += &String::from_utf8_lossy(frame.data_ref().unwrap());
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(15), read).await.unwrap_or_else(|_| panic!("{until} in time"));
+        text
+    }
+    let public = heard(&mut anonymous, "\"name\":\"open\"").await;
+    assert!(public.starts_with("data: {\"kind\":\"hello\",\"assets\":\"/assets/"), "{public}");
+    assert!(public.contains("\"kind\":\"path_pushed\"") && !public.contains("secret"), "{public}");
+    let all = heard(&mut of_ada, "\"name\":\"open\"").await;
+    assert!(all.contains("\"name\":\"secret\""), "{all}");
+    heard(&mut of_ada, "counters_changed").await;
+    // Work goes on all the time.
+    heard(&mut of_ada, "work_changed").await;
+    assert_eq!(ada.get("/").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use super::UiError;
 use iglu_api::{
-    path::{FolderPage, PathDetail, PathPage},
+    path::{FolderPage, PathDetail, PathPage, RecentPush},
     why::WhyAnswer,
 };
 use leptos::prelude::*;
@@ -29,6 +29,13 @@ pub async fn path_list(
         page,
     };
     Ok(call.core.path().list(&call.caller, &cache, &query).await?)
+}
+
+/// Paths of the caches that the caller sees, for the palette: a few that have these words.
+#[server(input = GetUrl)]
+pub async fn path_find(search: String) -> Result<Vec<RecentPush>, UiError> {
+    let call = super::context::Call::logged_in()?;
+    Ok(call.core.path().find(&call.caller, &search).await?)
 }
 
 /// All about one path. `hash` is the hash part.

@@ -3,6 +3,7 @@
 use super::loaded::when_loaded;
 use crate::{
     calls::instance::instance_get,
+    live::listen,
     ui::{
         badge::{Badge, Tone},
         fact::Fact,
@@ -16,6 +17,7 @@ use crate::{
     },
 };
 use iglu_api::{
+    event::LiveEvent,
     format,
     instance::Instance,
     work::{StorageStatus, Work},
@@ -39,6 +41,13 @@ pub fn AdminPage() -> impl IntoView {
 #[component]
 pub fn AdminServer() -> impl IntoView {
     let instance = Resource::new_blocking(|| (), |_| instance_get());
+    Effect::new(move |_| {
+        listen(move |event| {
+            if matches!(event, LiveEvent::WorkChanged) {
+                instance.refetch();
+            }
+        });
+    });
     when_loaded(instance, |instance| view! { <Server instance /> }.into_any())
 }
 

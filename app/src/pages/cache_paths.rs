@@ -3,7 +3,7 @@
 use super::{cache::ThisCache, loaded::when_loaded, path_table::PathTable};
 use crate::{
     calls::path::path_list,
-    live::listen_to_cache,
+    live::listen,
     ui::{
         empty::Empty,
         encoded,
@@ -14,7 +14,6 @@ use crate::{
     },
 };
 use iglu_api::{
-    CacheName,
     event::LiveEvent,
     format,
     path::{PathFilter, PathPage, PathRow, PathSort},
@@ -106,9 +105,11 @@ pub fn CachePaths() -> impl IntoView {
         set_unseen.set(0);
     });
     Effect::new(move |_| {
-        let Ok(name) = CacheName::parse(&cache.name.get()) else { return };
-        listen_to_cache(&name, move |event| match event {
-            LiveEvent::PathPushed { path, .. } => {
+        listen(move |event| match event {
+            LiveEvent::PathPushed { cache: pushed, path }
+                if cache.name.with_untracked(|name| name == pushed.as_str()) =>
+            {
+                let path = path.clone();
                 if asked.with_untracked(Asked::shows_newest) {
                     if let Some(toasts) = toasts.filter(|_| arrived.with_untracked(Vec::is_empty)) {
                         toasts.say(format!("{} arrived.", path.name));
@@ -122,6 +123,7 @@ pub fn CachePaths() -> impl IntoView {
                     set_unseen.update(|count| *count += 1);
                 }
             }
+            _ => {}
         });
     });
     view! {

@@ -3,7 +3,7 @@
 use super::{cache::named_cache, loaded::when_loaded, snippet};
 use crate::{
     calls::setup::{FirstPush, first_push_get},
-    live::listen_to_cache,
+    live::listen,
     ui::{
         button::{LinkButton, Look},
         code::Code,
@@ -37,11 +37,13 @@ fn Loaded(push: FirstPush) -> impl IntoView {
     let (live, set_live) = signal(false);
     let listened = name.clone();
     Effect::new(move |_| {
-        listen_to_cache(&listened, move |event| match event {
-            LiveEvent::PathPushed { path, .. } => {
-                set_newest.set(Some(path));
+        let listened = listened.clone();
+        listen(move |event| match event {
+            LiveEvent::PathPushed { cache, path } if *cache == listened => {
+                set_newest.set(Some(path.clone()));
                 set_live.set(true);
             }
+            _ => {}
         });
     });
     let trail = vec![("Caches".to_owned(), "/caches".to_owned()), (name.to_string(), format!("/caches/{name}"))];

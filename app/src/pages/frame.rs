@@ -1,12 +1,13 @@
 //! The frame around the pages: navigation, the cache switcher, who is logged in.
 
-use super::{loaded::part_when_loaded, problem::login_address};
+use super::{loaded::part_when_loaded, palette::Palette, problem::login_address};
 use crate::{
     calls::{
         UiError,
         account::SessionEnd,
         frame::{Frame, frame_get},
     },
+    live::Live,
     ui::{
         button::{LinkButton, Look},
         dialog,
@@ -41,6 +42,7 @@ pub fn FramedPages() -> impl IntoView {
     let version = RwSignal::new(0);
     let resource = Resource::new_blocking(move || version.get(), |_| frame_get());
     provide_context(FrameData { resource, version });
+    Live::provide();
     let path = use_location().pathname;
     // The drawer closes and the keyboard starts at the new page's beginning.
     Effect::new(move |before: Option<String>| {
@@ -80,6 +82,10 @@ pub fn FramedPages() -> impl IntoView {
                 </div>
             </main>
         </div>
+        {part_when_loaded(
+            resource,
+            |frame| frame.me.is_some().then(|| view! { <Palette frame /> }.into_any()),
+        )}
         <KeysDialog />
     }
 }
@@ -91,6 +97,15 @@ fn Navigation(frame: Frame, path: Memo<String>) -> impl IntoView {
     let pages = logged_in.then(|| {
         view! {
             <Switcher caches=frame.caches path />
+            <button
+                r#type="button"
+                class="needs-live mx-3 mb-3 flex min-h-9 items-center gap-2 rounded-md border border-line px-2.5 text-soft"
+                popovertarget=keys::PALETTE
+            >
+                <Icon glyph=icon::SEARCH />
+                <span class="flex-1 text-start">"Go to…"</span>
+                <kbd class="text-xs text-dim">"⌘K"</kbd>
+            </button>
             <ul class="flex flex-col gap-0.5 px-3">
                 <NavLink href="/" word="Overview" glyph=icon::OVERVIEW path exact=true />
                 <NavLink href="/caches" word="Caches" glyph=icon::CACHE path />

@@ -28,6 +28,7 @@ pub mod invite;
 pub mod loaded;
 pub mod login;
 pub mod overview;
+pub mod palette;
 pub mod path_files;
 pub mod path_table;
 pub mod problem;

@@ -8,7 +8,8 @@ use super::{
     path_table::RecentTable,
 };
 use crate::{
-    calls::{UiError, overview::overview_get, statistics::statistics_get},
+    calls::{overview::overview_get, statistics::statistics_get},
+    live::listen,
     ui::{
         empty::Empty,
         form::sentence,
@@ -22,6 +23,7 @@ use crate::{
 use iglu_api::{
     CacheName,
     cache::Traffic,
+    event::LiveEvent,
     format,
     overview::{Attention, Overview},
     statistics::Statistics,
@@ -35,7 +37,21 @@ pub fn OverviewPage() -> impl IntoView {
     let query = use_query_map();
     let span = Memo::new(move |_| query.with(|query| query.get("span").unwrap_or_default()));
     let statistics = Resource::new_blocking(move || span.get(), |span| statistics_get(String::new(), span));
-    when_loaded(overview, move |overview| view! { <Loaded overview statistics /> }.into_any())
+    Effect::new(move |_| {
+        listen(move |event| match event {
+            LiveEvent::PathPushed { .. } | LiveEvent::CountersChanged => overview.refetch(),
+            LiveEvent::Hello { .. } | LiveEvent::WorkChanged => {}
+        });
+    });
+    // What is live is made anew when it changes; the charts, which somebody may be reading, are not.
+    view! {
+        <PageHead title="Overview" action=|| view! { <NewCache /> } />
+        <div class="flex flex-col gap-8">
+            {when_loaded(overview, move |overview| view! { <Now overview /> }.into_any())}
+            {part_when_loaded(statistics, |statistics| Some(view! { <Traffics statistics /> }.into_any()))}
+            {part_when_loaded(overview, |overview| Some(view! { <Content overview /> }.into_any()))}
+        </div>
+    }
 }
 
 /// The four numbers of one cache, or of all of them.
@@ -66,8 +82,55 @@ pub fn four_stats(path_count: u64, stored_bytes: u64, traffic: &Traffic) -> Vec<
 }
 
 #[component]
-fn Loaded(overview: Overview, statistics: Resource<Result<Statistics, UiError>>) -> impl IntoView {
+fn Now(overview: Overview) -> impl IntoView {
     let stats = four_stats(overview.path_count, overview.stored_bytes, &overview.traffic);
+    let attention = if overview.attention.is_empty() {
+        view! {
+            <p class="flex items-center gap-2 px-4 py-3 text-soft">
+                <span class="text-done">
+                    <Icon glyph=icon::CHECK />
+                </span>
+                "Nothing needs attention."
+            </p>
+        }
+        .into_any()
+    } else {
+        let rows = overview.attention.into_iter().map(|attention| view! { <Notice attention /> }).collect_view();
+        view! { <ul class="divide-y divide-line">{rows}</ul> }.into_any()
+    };
+    view! {
+        <div class="flex flex-col gap-8">
+            <Stats stats />
+            <Section id="attention" title="Needs attention">
+                <div class="card">{attention}</div>
+            </Section>
+        </div>
+    }
+}
+
+#[component]
+fn Traffics(statistics: Statistics) -> impl IntoView {
+    let chosen = statistics.span;
+    let shared = statistics.shared_bytes.filter(|bytes| *bytes > 0).map(|bytes| {
+        let words = format!("{} need no disk because paths of the same content share one file.", format::bytes(bytes));
+        view! { <p class="text-sm text-dim">{words}</p> }
+    });
+    view! {
+        <section class="flex flex-col gap-3" aria-labelledby="traffic">
+            <div class="flex flex-wrap items-center justify-between gap-3">
+                <h2 id="traffic" class="text-lg font-semibold">
+                    "Traffic"
+                </h2>
+                <Spans chosen address="/" />
+            </div>
+            <Charts statistics />
+            {shared}
+        </section>
+    }
+}
+
+#[component]
+fn Content(overview: Overview) -> impl IntoView {
     let first_cache = overview.caches.first().map(|cache| cache.name.clone());
     let caches = if overview.caches.is_empty() {
         view! {
@@ -95,47 +158,8 @@ fn Loaded(overview: Overview, statistics: Resource<Result<Statistics, UiError>>)
         }
         .into_any(),
     };
-    let attention = if overview.attention.is_empty() {
-        view! {
-            <p class="flex items-center gap-2 px-4 py-3 text-soft">
-                <span class="text-done">
-                    <Icon glyph=icon::CHECK />
-                </span>
-                "Nothing needs attention."
-            </p>
-        }
-        .into_any()
-    } else {
-        let rows = overview.attention.into_iter().map(|attention| view! { <Notice attention /> }).collect_view();
-        view! { <ul class="divide-y divide-line">{rows}</ul> }.into_any()
-    };
     view! {
-        <PageHead title="Overview" action=|| view! { <NewCache /> } />
         <div class="flex flex-col gap-8">
-            <Stats stats />
-            <Section id="attention" title="Needs attention">
-                <div class="card">{attention}</div>
-            </Section>
-            {part_when_loaded(
-                statistics,
-                |statistics| {
-                    let chosen = statistics.span;
-                    Some(
-                        view! {
-                            <section class="flex flex-col gap-3" aria-labelledby="traffic">
-                                <div class="flex flex-wrap items-center justify-between gap-3">
-                                    <h2 id="traffic" class="text-lg font-semibold">
-                                        "Traffic"
-                                    </h2>
-                                    <Spans chosen address="/" />
-                                </div>
-                                <Charts statistics />
-                            </section>
-                        }
-                            .into_any(),
-                    )
-                },
-            )}
             <Section id="caches" title="Caches">
                 {caches}
             </Section>

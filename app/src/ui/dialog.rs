@@ -33,7 +33,14 @@ pub fn DialogOpener(
 }
 
 #[component]
-pub fn Dialog(#[prop(into)] id: String, #[prop(into)] title: String, children: Children) -> impl IntoView {
+pub fn Dialog(
+    #[prop(into)] id: String,
+    #[prop(into)] title: String,
+    /// Whether the keyboard goes to a field inside, which has `autofocus`.
+    #[prop(optional)]
+    focus_inside: bool,
+    children: Children,
+) -> impl IntoView {
     let heading = format!("{id}-title");
     view! {
         <div id=id class="dialog" popover="auto" role="dialog" aria-labelledby=heading>
@@ -46,7 +53,7 @@ pub fn Dialog(#[prop(into)] id: String, #[prop(into)] title: String, children: C
                     class="button button-plain button-small -mt-1 -mr-2 px-1.5"
                     popovertarget=id.clone()
                     popovertargetaction="hide"
-                    autofocus=true
+                    autofocus=!focus_inside
                     aria-label="Close"
                 >
                     <Icon glyph=icon::CLOSE />

@@ -4,8 +4,11 @@ use super::dialog::Dialog;
 use leptos::prelude::*;
 
 pub const DIALOG: &str = "keys";
+/// The dialog that ⌘K opens.
+pub const PALETTE: &str = "palette";
 
-const KEYS: [(&[&str], &str); 6] = [
+const KEYS: [(&[&str], &str); 7] = [
+    (&["⌘ or Ctrl", "K"], "Go anywhere"),
     (&["/"], "Search on this page"),
     (&["g", "o"], "Go to the overview"),
     (&["g", "c"], "Go to the caches"),
@@ -47,7 +50,7 @@ pub fn KeysDialog() -> impl IntoView {
 
 #[cfg(feature = "hydrate")]
 mod listen {
-    use super::{super::dialog, DIALOG};
+    use super::{super::dialog, DIALOG, PALETTE};
     use leptos::{
         ev,
         prelude::*,
@@ -64,6 +67,12 @@ mod listen {
             let navigate = use_navigate();
             let last_g = StoredValue::new(f64::NEG_INFINITY);
             let handle = window_event_listener(ev::keydown, move |event| {
+                if (event.ctrl_key() || event.meta_key()) && event.key().eq_ignore_ascii_case("k") {
+                    // The browser's own search bar has other keys too.
+                    event.prevent_default();
+                    dialog::open(PALETTE);
+                    return;
+                }
                 if event.ctrl_key()
                     || event.meta_key()
                     || event.alt_key()

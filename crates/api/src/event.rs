@@ -7,14 +7,12 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LiveEvent {
+    /// The first event of each connection: where the files of the server's pages are. A page with others is an old one.
+    Hello { assets: String },
     /// A path became visible.
     PathPushed { cache: CacheName, path: PathRow },
-}
-
-impl LiveEvent {
-    pub fn cache(&self) -> &CacheName {
-        match self {
-            LiveEvent::PathPushed { cache, .. } => cache,
-        }
-    }
+    /// Numbers of a cache that the listener sees changed.
+    CountersChanged,
+    /// Background work began or ended. For administrators.
+    WorkChanged,
 }

@@ -6,6 +6,7 @@ use iglu_api::{
     cache::Traffic,
     overview::{Attention, Overview},
 };
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Below this share of free space the disk needs attention, in percent.
 const DISK_FREE_PERCENT: u64 = 10;
@@ -13,7 +14,32 @@ const DISK_FREE_PERCENT: u64 = 10;
 const TOKEN_NOTICE: i64 = 7 * Timestamp::DAY;
 const RECENT: usize = 8;
 
+/// What live pages show, as numbers that differ when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveState {
+    pub counters: u64,
+    /// 0 for those who may not see it.
+    pub work: u64,
+}
+
 impl Core {
+    /// From memory.
+    pub fn live_state(&self, caller: &Caller) -> LiveState {
+        let mut counters = DefaultHasher::new();
+        for cache in self.directory.all().into_iter().filter(|cache| caller.permission(cache).is_some()) {
+            let now = cache.counters();
+            let reads = (now.narinfo_hits.get(), now.narinfo_misses.get(), now.nar_bytes.get());
+            (cache.id, cache.path_count(), cache.stored_bytes(), reads).hash(&mut counters);
+        }
+        let mut work = DefaultHasher::new();
+        if caller.require_instance_admin("looking at work").is_ok() {
+            for one in self.work_list() {
+                (one.name, one.is_running, one.last_started_at.map(|at| at.0), one.last_error).hash(&mut work);
+            }
+        }
+        LiveState { counters: counters.finish(), work: work.finish() }
+    }
+
     /// The overview of what the caller may see.
     pub async fn overview(&self, caller: &Caller) -> Result<Overview> {
         let caches = self.cache().list(caller).await?;

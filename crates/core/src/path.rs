@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use iglu_api::{
     cache::Permission,
-    path::{PathPage, PathQuery},
+    path::{PathPage, PathQuery, RecentPush},
 };
 use nix_compat::{
     compression::Compression,
@@ -169,6 +169,25 @@ impl Paths<'_> {
         let after = after.map(|hash| hash.to_string()).unwrap_or_default();
         let rows = self.0.db.path_names_after(cache.id, &after).await?;
         Ok(rows.iter().filter_map(|(hash, name)| StorePath::parse(&format!("{hash}-{name}")).ok()).collect())
+    }
+
+    /// A few paths of all caches that the caller sees, the newest of each that have these words.
+    pub async fn find(&self, caller: &Caller, search: &str) -> Result<Vec<RecentPush>> {
+        /// Found paths, and caches that are looked into.
+        const MOST: usize = 8;
+        const MOST_CACHES: usize = 50;
+        let mut found = Vec::new();
+        let seen = |cache: &Arc<Cache>| caller.permission(cache).is_some();
+        for cache in self.0.directory.all().into_iter().filter(seen).take(MOST_CACHES) {
+            let query = PathQuery { search: search.to_owned(), ..PathQuery::default() };
+            let page = self.list(caller, cache.name.as_str(), &query).await?;
+            found.extend(page.rows.into_iter().map(|path| RecentPush { cache: cache.name.clone(), path }));
+            if found.len() >= MOST {
+                break;
+            }
+        }
+        found.truncate(MOST);
+        Ok(found)
     }
 
     /// One page of the cache's paths.

@@ -5,7 +5,7 @@ import { alive, expect, logIn, test } from "../iglu";
 
 const axe = path.resolve(__dirname, "../../../node_modules/axe-core/axe.min.js");
 
-const open = ["/login", "/setup/no-such-link", "/caches/main", "/caches/main/paths", "/caches/main/keys", "/no/such/page"];
+const open = ["/login", "/setup/no-such-link", "/invite/no-such-link", "/caches/main", "/caches/main/paths", "/caches/main/keys", "/no/such/page"];
 const closed = [
   "/",
   "/caches",
@@ -17,12 +17,16 @@ const closed = [
   "/caches/main/statistics",
   "/caches/main/retention",
   "/caches/main/settings",
+  "/caches/main/members",
+  "/caches/main/activity",
+  "/caches/main/paths?filter=never_pulled&by=nobody",
   "/caches/main/paths?q=nothing-like-it",
   "/caches/main/paths/00000000000000000000000000000000",
   "/caches/main/why?path=00000000000000000000000000000000",
   "/caches/main/why?path=nonsense",
   "/admin",
   "/admin/audit",
+  "/admin/users",
   "/caches/main/first-push",
   "/caches/secret",
   "/caches/secret/first-push",

@@ -53,6 +53,10 @@ test("pages", async ({ page, fresh, browser }) => {
   await fresh.pushPath("main", token, top);
   await fresh.push("main", token, 30, 7);
   await fresh.admin("pin", "create", "main", "nix", top);
+  await fresh.user("grace");
+  await fresh.admin("member", "set", "main", "grace", "maintainer");
+  const { link } = await fresh.admin("member", "invite", "main", "pusher", "Linus, kernel builds");
+  const invitation = new URL(link).pathname;
   const hash = top.slice("/nix/store/".length).split("-")[0];
   const pages: [string, string][] = [
     ["overview", "/"],
@@ -64,10 +68,14 @@ test("pages", async ({ page, fresh, browser }) => {
     ["keys", "/caches/main/keys"],
     ["retention", "/caches/main/retention?pushed_days=&used_days=&bytes=10+MiB&revisions="],
     ["settings", "/caches/main/settings"],
+    ["members", "/caches/main/members"],
+    ["activity", "/caches/main/activity"],
     ["why", `/caches/main/why?path=${encodeURIComponent(top)}`],
     ["statistics", "/caches/main/statistics?span=day"],
     ["admin", "/admin"],
     ["audit", "/admin/audit"],
+    ["users", "/admin/users"],
+    ["invite", invitation],
     ["tokens", "/tokens"],
     ["account", "/account"],
   ];

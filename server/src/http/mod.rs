@@ -53,7 +53,7 @@ impl Doors {
             .merge(attic::router(core.clone()))
             .merge(cachix::router(core.clone()))
             .merge(upload::router(core.clone()))
-            .merge(events::router(core.clone(), stopping))
+            .merge(events::router(core.clone(), site.asset_root(), stopping))
             .merge(files::router(core.clone()))
             .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
             .merge(ui::router(core.clone(), site))

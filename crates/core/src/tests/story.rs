@@ -149,7 +149,8 @@ async fn a_push_is_seen_by_all_who_look(home: Home) {
     let key = nix_compat::signing::VerifyingKey::parse(&cache.public_keys[0]).unwrap();
     assert!(key.verify(&narinfo.fingerprint(), &narinfo.signatures[0]));
     assert_eq!(narinfo.file_size, Some(leaf.nar.len() as u64));
-    let LiveEvent::PathPushed { path: row, .. } = &*events.try_recv().unwrap();
+    let event = events.try_recv().unwrap();
+    let LiveEvent::PathPushed { path: row, .. } = &*event else { panic!("{event:?}") };
     assert_eq!((row.hash, row.name.as_str(), row.held), (path.hash(), "leaf", false));
     assert_eq!(row.pushed_by, "operator");
 
