@@ -35,6 +35,16 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 /// Opens database and storage. `listen` is where the server is found if nobody says otherwise.
 pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<SocketAddr>) -> anyhow::Result<Core> {
+    open_core_at(store, limits, listen, Clock::default()).await
+}
+
+/// The same by another clock.
+pub async fn open_core_at(
+    store: &StoreSettings,
+    limits: Limits,
+    listen: Option<SocketAddr>,
+    clock: Clock,
+) -> anyhow::Result<Core> {
     let data = store.data();
     std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
     let config = CoreConfig {
@@ -47,7 +57,7 @@ pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<Soc
         limits,
         narinfo_memory: NARINFO_MEMORY,
         nar_grace: store.nar_grace.map_or(NAR_GRACE, |Span(millis)| millis),
-        clock: Clock::default(),
+        clock,
     };
     Core::open(config).await.with_context(|| format!("opening the data in {}", data.display()))
 }

@@ -5,6 +5,7 @@ mod admin;
 mod backup;
 mod boot;
 mod config;
+mod demo;
 mod export;
 mod http;
 mod import;
@@ -52,6 +53,8 @@ enum Command {
     Storage(keep::StorageCommand),
     /// Fill a cache from the store of another one: a static cache, attic, another Iglu
     Import(Box<import::ImportCommand>),
+    /// Fill an empty data folder with a made-up year, to look at
+    Demo(demo::DemoCommand),
     /// Write a cache into a folder, as a static binary cache
     Export(export::ExportCommand),
 }
@@ -101,6 +104,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(command) => {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(import::run(store, *command))
+        }
+        Command::Demo(command) => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(demo::run(store, command)).map(|()| ExitCode::SUCCESS)
         }
         Command::Export(command) => {
             file.fill(&mut store, &mut ServeSettings::default())?;

@@ -12,6 +12,8 @@ pub struct Frame {
     pub me: Option<Me>,
     /// For the cache switcher; empty for people who are not logged in.
     pub caches: Vec<CacheName>,
+    /// Whether what the server holds is made up.
+    pub is_demo: bool,
 }
 
 #[server(input = GetUrl)]
@@ -19,8 +21,8 @@ pub async fn frame_get() -> Result<Frame, UiError> {
     let call = super::context::Call::here()?;
     let me = call.caller.me();
     let caches = match me {
-        Some(_) => call.core.cache().list(&call.caller).await?.into_iter().map(|cache| cache.name).collect(),
+        Some(_) => call.core.cache().names(&call.caller),
         None => Vec::new(),
     };
-    Ok(Frame { me, caches })
+    Ok(Frame { me, caches, is_demo: call.core.is_demo() })
 }

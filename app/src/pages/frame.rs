@@ -77,6 +77,7 @@ pub fn FramedPages() -> impl IntoView {
                 {part_when_loaded(resource, move |frame| Some(view! { <Navigation frame path /> }.into_any()))}
             </nav>
             <main id="main" tabindex="-1" class="min-w-0 flex-1 outline-none">
+                {part_when_loaded(resource, |frame| frame.is_demo.then(|| view! { <DemoNotice /> }.into_any()))}
                 <div class="mx-auto max-w-[80rem] px-4 py-6 sm:px-8 lg:py-8">
                     <Outlet />
                 </div>
@@ -153,6 +154,15 @@ fn Navigation(frame: Frame, path: Memo<String>) -> impl IntoView {
                 </button>
             </div>
         </div>
+    }
+}
+
+#[component]
+fn DemoNotice() -> impl IntoView {
+    view! {
+        <p class="bg-warn-ground px-4 py-1.5 text-center text-sm text-warn">
+            "A demo: the people, paths and numbers here are made up."
+        </p>
     }
 }
 

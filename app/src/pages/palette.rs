@@ -216,7 +216,7 @@ mod tests {
     fn goals_are_what_one_may_see() {
         let me = |is_admin| Some(Me { name: UserName::parse("ada").unwrap(), is_admin });
         let caches = vec![CacheName::parse("main").unwrap()];
-        let of = |is_admin| known(&Frame { me: me(is_admin), caches: caches.clone() });
+        let of = |is_admin| known(&Frame { me: me(is_admin), caches: caches.clone(), is_demo: false });
         assert!(of(true).iter().any(|goal| goal.href == "/admin"));
         assert!(!of(false).iter().any(|goal| goal.href.starts_with("/admin")));
         let found = matching(&of(false), "MAIN pa");

@@ -139,6 +139,12 @@ impl Caches<'_> {
         Ok(summaries)
     }
 
+    /// The names of the caches that the caller may pull from, in their order. From memory: every page asks.
+    pub fn names(&self, caller: &Caller) -> Vec<iglu_api::CacheName> {
+        let caches = self.0.directory.all().into_iter().filter(|cache| caller.permission(cache).is_some());
+        caches.map(|cache| cache.name.clone()).collect()
+    }
+
     /// One cache with what its page and the cachix record need.
     pub async fn get(&self, caller: &Caller, name: &str) -> Result<CacheDetail> {
         let core = self.0;

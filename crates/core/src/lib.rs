@@ -70,13 +70,16 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 use tokio::sync::Semaphore;
 
 /// Where a server that was never started would be.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
+/// The setting of a server whose data is made up.
+const DEMO: &str = "demo";
 
 /// What a Core is made from.
 #[derive(Debug)]
@@ -154,6 +157,7 @@ pub struct Inner {
     known_nars: quick_cache::sync::Cache<(i64, Sha256), Arc<fetch::KnownNar>>,
     known_tokens: quick_cache::sync::Cache<[u8; 32], token::KnownToken>,
     activity: Activity,
+    is_demo: AtomicBool,
     pub totals: Totals,
     pub events: Events,
     password_permits: Semaphore,
@@ -203,6 +207,7 @@ impl Core {
             known_nars: quick_cache::sync::Cache::new(20_000),
             known_tokens: quick_cache::sync::Cache::new(10_000),
             activity: Activity::default(),
+            is_demo: AtomicBool::new(false),
             totals: Totals::default(),
             events: Events::default(),
             password_permits: Semaphore::new(2),
@@ -321,10 +326,23 @@ impl Core {
             None if self.fallback_url.is_none() => self.db.setting("listen_url").await?,
             None => None,
         };
+        self.is_demo.store(self.db.setting(DEMO).await?.is_some(), Ordering::Relaxed);
         let url = kept.as_deref().or(self.fallback_url.as_deref()).unwrap_or(DEFAULT_URL);
         let address = self.address_for(url)?;
         self.address.store(Arc::new(address));
         Ok(())
+    }
+
+    /// Says of this server from now on that what it holds is made up.
+    pub async fn demo_begin(&self) -> Result<()> {
+        self.db.setting_put(DEMO, "true").await?;
+        self.is_demo.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether what the server holds is made up.
+    pub fn is_demo(&self) -> bool {
+        self.is_demo.load(Ordering::Relaxed)
     }
 
     /// Makes running servers forget what they remember, paths that they believe absent above all, and takes over what they changed.
