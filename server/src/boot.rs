@@ -106,6 +106,7 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     }
     limits.open_uploads = serve.open_uploads.unwrap_or(limits.open_uploads);
     let core = open_core(&store, limits, Some(address)).await?;
+    core.configuration_show(crate::config::shown(&store, &serve));
     if alone.is_some() {
         core.take_over().await?;
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use iglu_api::Timestamp;
+use iglu_api::{Timestamp, instance::Setting};
 use iglu_core::{BucketSettings, Location, Serving, StorageSettings, Uploading, secret::MasterKey};
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -229,6 +229,38 @@ impl ConfigFile {
         }
         Ok(())
     }
+}
+
+/// The settings in force for administrators to see, by their names in a file. What may hold a secret is only said to be set.
+pub fn shown(store: &StoreSettings, serve: &ServeSettings) -> Vec<Setting> {
+    let mut lines = Vec::new();
+    let mut line = |name: &str, value: Option<String>| lines.push(Setting { name: name.to_owned(), value });
+    let place = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let millis = |span: &Option<Span>| span.map(|Span(millis)| format!("{} d", millis / Timestamp::DAY));
+    line("data", place(&store.data));
+    line("database_url", store.database_url.as_ref().map(|_| "(hidden)".to_owned()));
+    line("master_key_file", place(&store.master_key_file));
+    line("master_key", store.master_key.as_ref().map(|_| "(hidden)".to_owned()));
+    line("public_url", store.public_url.clone());
+    line("cache_domain", store.cache_domain.clone());
+    line("storage", store.storage.clone());
+    line("scratch", place(&store.scratch));
+    line("s3_endpoint", store.s3_endpoint.clone());
+    line("s3_public_endpoint", store.s3_public_endpoint.clone());
+    line("s3_region", store.s3_region.clone());
+    line("s3_virtual_hosted", store.s3_virtual_hosted.map(|on| on.to_string()));
+    line("serve", store.serve.map(|serve| format!("{serve:?}").to_lowercase()));
+    line("upload", store.upload.map(|upload| format!("{upload:?}").to_lowercase()));
+    line("nar_grace", millis(&store.nar_grace));
+    line("listen", serve.listen.map(|address| address.to_string()));
+    line("ops_listen", serve.ops_listen.map(|address| address.to_string()));
+    let networks = |networks: &Vec<IpNet>| networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(",");
+    line("trusted_proxies", serve.trusted_proxies.as_ref().map(networks));
+    line("log", serve.log.clone());
+    line("log_format", serve.log_format.map(|format| format!("{format:?}").to_lowercase()));
+    line("scrub_rate", serve.scrub_rate.map(|rate| rate.to_string()));
+    line("open_uploads", serve.open_uploads.map(|count| count.to_string()));
+    lines
 }
 
 impl StoreSettings {

@@ -183,6 +183,8 @@ const DOORS: &[(&str, &str)] = &[
     ("/_api/{*unknown}", "attic_refusal_404"),
     ("/upload/{id}/{number}", "upload_part_with_another_md5_or_cut_short_can_be_sent_again"),
     ("/events", "live_pages_hear_of_pushes"),
+    ("/admin/audit.csv", "administrators_see_the_server_and_who_changed_what"),
+    ("cache_try", "a_cache_is_tried_out_as_its_users_would"),
     ("/caches/{name}/files/{hash}", "a_path_has_a_page_with_its_files"),
     ("/caches/{name}/files/{hash}/{*path}", "a_path_has_a_page_with_its_files"),
     ("/caches/{name}/log/{derivation}", "a_path_has_a_page_with_its_files"),

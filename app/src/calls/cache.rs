@@ -19,6 +19,13 @@ pub async fn cache_get(name: String) -> Result<CacheDetail, UiError> {
     Ok(call.core.cache().get(&call.caller, &name).await?)
 }
 
+/// Tries a cache out at its public address, as somebody who pulls would.
+#[server]
+pub async fn cache_try(name: String) -> Result<Vec<api::TryStep>, UiError> {
+    let call = super::context::Call::logged_in()?;
+    Ok(call.core.cache_try(&call.caller, &name).await?)
+}
+
 /// Creates a cache and leads to its page. `visibility` is `public` or `private`, `compression` is `zstd` or `xz`, `signing` is
 /// `server` or `client`.
 #[server]

@@ -19,7 +19,7 @@ use crate::{
 use iglu_api::{
     event::LiveEvent,
     format,
-    instance::Instance,
+    instance::{Instance, Setting},
     work::{StorageStatus, Work},
 };
 use leptos::prelude::*;
@@ -53,7 +53,7 @@ pub fn AdminServer() -> impl IntoView {
 
 #[component]
 fn Server(instance: Instance) -> impl IntoView {
-    let Instance { version, database, public_url, storage, work } = instance;
+    let Instance { version, database, public_url, storage, work, configuration } = instance;
     view! {
         <div class="flex flex-col gap-8">
             <section class="flex flex-col gap-3" aria-labelledby="server">
@@ -75,6 +75,28 @@ fn Server(instance: Instance) -> impl IntoView {
                 </h2>
                 <WorkTable work />
             </section>
+            <section class="flex flex-col gap-3" aria-labelledby="configuration">
+                <h2 id="configuration" class="text-lg font-semibold">
+                    "Configuration"
+                </h2>
+                <dl class="card facts">{configuration.into_iter().map(setting).collect_view()}</dl>
+                <p class="text-sm text-dim">"Set by flags, environment or the settings file, when the server starts."</p>
+            </section>
+        </div>
+    }
+}
+
+fn setting(setting: Setting) -> impl IntoView {
+    let value = match setting.value {
+        Some(value) => view! { <code class="text-xs break-all">{value}</code> }.into_any(),
+        None => view! { <span class="text-dim">"default"</span> }.into_any(),
+    };
+    view! {
+        <div>
+            <dt>
+                <code class="text-xs">{setting.name}</code>
+            </dt>
+            <dd>{value}</dd>
         </div>
     }
 }

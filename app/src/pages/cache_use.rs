@@ -1,14 +1,20 @@
 //! How to use a cache: every text complete, to be copied.
 
 use super::{cache::ThisCache, loaded::when_loaded, overview::four_stats, snippet};
-use crate::ui::{
-    code::Code,
-    copy::Copy,
-    icon::{self, Icon},
-    stat::Stats,
-    time::Ago,
+use crate::{
+    calls::cache::CacheTry,
+    ui::{
+        button::{Look, Submit},
+        code::Code,
+        confirm::Hidden,
+        copy::Copy,
+        form::{Refusal, refusal, sentence},
+        icon::{self, Icon},
+        stat::Stats,
+        time::Ago,
+    },
 };
-use iglu_api::cache::{CacheDetail, Signing};
+use iglu_api::cache::{CacheDetail, Permission, Signing};
 use leptos::prelude::*;
 
 #[component]
@@ -32,9 +38,57 @@ fn Loaded(cache: CacheDetail) -> impl IntoView {
             <Stats stats />
             <div class="grid items-start gap-8 xl:grid-cols-[minmax(0,1fr)_20rem]">
                 <Ways cache=cache.clone() />
-                <Facts cache />
+                <div class="flex min-w-0 flex-col gap-6">
+                    <Facts cache=cache.clone() />
+                    {(cache.permission >= Some(Permission::Push)).then(|| view! { <TryOut name=cache.summary.name.to_string() /> })}
+                </div>
             </div>
         </div>
+    }
+}
+
+/// A button that asks for the cache as its users do, and what came of it.
+#[component]
+fn TryOut(name: String) -> impl IntoView {
+    let action = ServerAction::<CacheTry>::new();
+    let error = refusal(action);
+    let steps = move || {
+        let answer = action.value().get().and_then(Result::ok)?;
+        let rows = answer
+            .into_iter()
+            .map(|step| {
+                let (glyph, tone) =
+                    if step.is_good { (icon::CHECK, "text-done") } else { (icon::CROSSED, "text-fail") };
+                view! {
+                    <li class="flex items-start gap-2">
+                        <span class=format!("mt-0.5 {tone}")>
+                            <Icon glyph />
+                        </span>
+                        <span class="min-w-0">
+                            <code class="block text-xs break-all text-dim">{step.what}</code>
+                            {sentence(&step.words)}
+                        </span>
+                    </li>
+                }
+            })
+            .collect_view();
+        Some(view! { <ul class="flex flex-col gap-2">{rows}</ul> })
+    };
+    view! {
+        <section class="needs-live card flex flex-col gap-3 p-4" aria-labelledby="try">
+            <h2 id="try" class="font-semibold">
+                "Does it work?"
+            </h2>
+            <p class="text-sm text-soft">
+                "The server asks for this cache at its public address, and verifies the newest signature as Nix would."
+            </p>
+            <Refusal error />
+            <div aria-live="polite">{steps}</div>
+            <ActionForm action>
+                <Hidden name="name" value=name />
+                <Submit label="Try it" look=Look::Quiet pending=action.pending() />
+            </ActionForm>
+        </section>
     }
 }
 

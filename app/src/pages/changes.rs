@@ -22,6 +22,11 @@ pub fn AdminAudit() -> impl IntoView {
     let page = Resource::new_blocking(move || asked.get(), |(search, before)| audit_list(search, before));
     view! {
         <Title text="Audit log" />
+        <p class="-mt-2 mb-3 text-end text-sm">
+            <a class="link" href="/admin/audit.csv" rel="external" download="iglu-audit.csv">
+                "Save all as CSV"
+            </a>
+        </p>
         <Log page asked at=|| "/admin/audit".to_owned() />
     }
 }

@@ -123,6 +123,17 @@ impl Permission {
     }
 }
 
+/// A step of trying a cache out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TryStep {
+    /// What was asked for.
+    pub what: String,
+    pub is_good: bool,
+    /// What came of it, a sentence without its end.
+    pub words: String,
+}
+
 /// A cache with the numbers of a list row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

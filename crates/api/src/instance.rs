@@ -16,6 +16,18 @@ pub struct Instance {
     pub public_url: String,
     pub storage: StorageStatus,
     pub work: Vec<Work>,
+    /// The settings in force, secrets hidden.
+    pub configuration: Vec<Setting>,
+}
+
+/// A setting in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Setting {
+    /// As settings files have it.
+    pub name: String,
+    /// What was set; `None` where the default holds.
+    pub value: Option<String>,
 }
 
 /// A change that somebody made.

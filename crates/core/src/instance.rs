@@ -43,6 +43,7 @@ impl InstanceOf<'_> {
             public_url: core.public_url(),
             storage: core.storage_status().await?,
             work: core.work_list(),
+            configuration: core.configuration.get().cloned().unwrap_or_default(),
         })
     }
 

@@ -46,6 +46,7 @@ pub mod storage_move;
 #[cfg(test)]
 mod tests;
 pub mod token;
+mod try_out;
 mod upstream;
 mod why;
 mod work;
@@ -63,13 +64,13 @@ use clock::Clock;
 use db::{Audit, Db};
 use directory::Directory;
 use event::Events;
-use iglu_api::{Timestamp, cache::Traffic};
+use iglu_api::{Timestamp, cache::Traffic, instance::Setting};
 use nix_compat::{nixhash::Sha256, store_path::StorePathHash};
 use secret::MasterKey;
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -158,6 +159,7 @@ pub struct Inner {
     known_tokens: quick_cache::sync::Cache<[u8; 32], token::KnownToken>,
     activity: Activity,
     is_demo: AtomicBool,
+    configuration: OnceLock<Vec<Setting>>,
     pub totals: Totals,
     pub events: Events,
     password_permits: Semaphore,
@@ -208,6 +210,7 @@ impl Core {
             known_tokens: quick_cache::sync::Cache::new(10_000),
             activity: Activity::default(),
             is_demo: AtomicBool::new(false),
+            configuration: OnceLock::new(),
             totals: Totals::default(),
             events: Events::default(),
             password_permits: Semaphore::new(2),
@@ -338,6 +341,11 @@ impl Core {
         self.db.setting_put(DEMO, "true").await?;
         self.is_demo.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Tells what settings are in force, for administrators to see: secrets are hidden already. The first word stands.
+    pub fn configuration_show(&self, settings: Vec<Setting>) {
+        let _ = self.configuration.set(settings);
     }
 
     /// Whether what the server holds is made up.

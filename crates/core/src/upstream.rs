@@ -104,7 +104,7 @@ impl Upstreams {
         Ok(has)
     }
 
-    fn client(&self) -> Result<&reqwest::Client, reqwest::Error> {
+    pub(crate) fn client(&self) -> Result<&reqwest::Client, reqwest::Error> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }

@@ -2,6 +2,7 @@
 //! rest; everything else by axum's router.
 
 mod attic;
+mod audit_file;
 mod body;
 mod bulk;
 mod cachix;
@@ -55,6 +56,7 @@ impl Doors {
             .merge(upload::router(core.clone()))
             .merge(events::router(core.clone(), site.asset_root(), stopping))
             .merge(files::router(core.clone()))
+            .merge(audit_file::router(core.clone()))
             .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
             .merge(ui::router(core.clone(), site))
             .layer(axum::middleware::from_fn(metrics::measure));

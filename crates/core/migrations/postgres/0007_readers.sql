@@ -28,6 +28,7 @@ CREATE TRIGGER store_path_words AFTER INSERT ON store_path
 FOR EACH ROW EXECUTE FUNCTION store_path_words();
 
 CREATE INDEX store_path_pusher ON store_path (cache_id, pushed_by, pushed_at);
+CREATE INDEX store_path_held ON store_path (cache_id, pushed_at) WHERE NOT is_visible;
 CREATE INDEX store_path_never_pulled ON store_path (cache_id, pushed_at) WHERE last_pulled_at IS NULL;
 
 -- How often a path's file was downloaded, all in all and by days (milliseconds of their beginning).

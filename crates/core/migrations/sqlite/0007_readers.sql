@@ -22,6 +22,7 @@ BEGIN
 END;
 
 CREATE INDEX store_path_pusher ON store_path (cache_id, pushed_by, pushed_at);
+CREATE INDEX store_path_held ON store_path (cache_id, pushed_at) WHERE NOT is_visible;
 CREATE INDEX store_path_never_pulled ON store_path (cache_id, pushed_at) WHERE last_pulled_at IS NULL;
 
 -- How often a path's file was downloaded, all in all and by days (milliseconds of their beginning).
