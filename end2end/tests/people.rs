@@ -7,7 +7,7 @@ use http::Method;
 use iglu_end2end::{
     browser::{Browser, leads_to, set_up},
     http::Credentials,
-    server::Server,
+    server::{Server, Setup},
 };
 use serde_json::{Value, json};
 
@@ -90,6 +90,49 @@ async fn people_are_invited_and_join_on_their_pages() {
     }
     let rows = call(&mut ada, "cache_activity?cache=other").await;
     assert!(rows["rows"].as_array().unwrap().iter().all(|row| row["object"] != "grace of main"), "{rows}");
+}
+
+/// What a browser keeps, what other hosts may set, and what people write.
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_are_this_hosts_and_words_are_words() {
+    // Behind TLS: the names say that no other host of the domain can have set them.
+    let server = Setup::default().with_public_url("https://cache.example.org").start().await.unwrap();
+    server.admin(&["user", "create", "ada", "--password-stdin", "--admin"], "a long password").unwrap();
+    server.cache("main", true).unwrap();
+    let mut ada = Browser::new(&server);
+    let login = [("name", "ada"), ("password", "a long password")];
+    let reply = ada.post("session_create", &login).await;
+    let cookie = reply.header("set-cookie").unwrap_or_default();
+    let secret = cookie.strip_prefix("__Host-iglu_session=").and_then(|rest| rest.split(';').next()).unwrap();
+    for part in ["; Path=/;", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
+        assert!(cookie.contains(part), "{part}: {cookie}");
+    }
+    assert!(!cookie.contains("Domain"), "{cookie}");
+    assert_eq!(ada.get("/tokens").await.status, 200);
+    // The same secret under a name that others could set opens nothing.
+    let mut planted = Browser::new(&server);
+    planted.cookies.push(("iglu_session".to_owned(), secret.to_owned()));
+    assert_eq!(planted.get("/tokens").await.status, 302);
+    // A session that somebody made up before the login is not the one after it.
+    let mut fixed = Browser::new(&server);
+    fixed.cookies.push(("__Host-iglu_session".to_owned(), "0".repeat(52)));
+    fixed.post("session_create", &login).await;
+    assert!(fixed.cookies.iter().all(|(_, value)| *value != "0".repeat(52)), "{:?}", fixed.cookies);
+
+    let script = "<script>alert(1)</script>\"'&";
+    ada.post("member_invite", &[("cache", "main"), ("note", script), ("role", "viewer")]).await;
+    let page = ada.get("/caches/main/members").await;
+    assert!(page.text().contains("&lt;script&gt;alert(1)"), "{}", page.text());
+    assert!(!page.text().contains("<script>alert"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(!policy.contains("unsafe-inline") && policy.contains("'nonce-"), "{policy}");
+    // What was refused comes back as text too.
+    let refused = ada.post("member_set", &[("cache", "main"), ("name", script), ("role", "viewer")]).await;
+    let query = refused.header("location").unwrap().split_once('?').unwrap().1.to_owned();
+    let page = ada.get(&format!("/caches/main/members?{query}")).await.text();
+    assert!(page.contains("value=\"&lt;script&gt;") && !page.contains("<script>alert"), "{page}");
+    let activity = ada.get("/caches/main/activity").await.text();
+    assert!(activity.contains("&lt;script&gt;") && !activity.contains("<script>alert"), "{activity}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,7 +70,7 @@ use secret::MasterKey;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -159,6 +159,8 @@ pub struct Inner {
     known_tokens: quick_cache::sync::Cache<[u8; 32], token::KnownToken>,
     activity: Activity,
     is_demo: AtomicBool,
+    /// What the disk holds and when that was added up.
+    disk_bytes: Mutex<Option<(u64, Timestamp)>>,
     configuration: OnceLock<Vec<Setting>>,
     pub totals: Totals,
     pub events: Events,
@@ -210,6 +212,7 @@ impl Core {
             known_tokens: quick_cache::sync::Cache::new(10_000),
             activity: Activity::default(),
             is_demo: AtomicBool::new(false),
+            disk_bytes: Mutex::default(),
             configuration: OnceLock::new(),
             totals: Totals::default(),
             events: Events::default(),

@@ -6,13 +6,20 @@ use iglu_api::{
     cache::Traffic,
     overview::{Attention, Overview},
 };
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::PoisonError,
+};
 
 /// Below this share of free space the disk needs attention, in percent.
 const DISK_FREE_PERCENT: u64 = 10;
 /// Tokens that end within this time need attention, in milliseconds.
 const TOKEN_NOTICE: i64 = 7 * Timestamp::DAY;
 const RECENT: usize = 8;
+/// Paths from which on adding up is too slow for a page.
+const LARGE: u64 = 50_000;
+/// How old a sum may be, in milliseconds.
+const OLD: i64 = 30 * Timestamp::SECOND;
 
 /// What live pages show, as numbers that differ when it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +64,7 @@ impl Core {
             path_count: caches.iter().map(|cache| cache.path_count).sum(),
             // What is shared with caches that somebody does not see is not told apart.
             stored_bytes: match caller.sees_all_caches() {
-                true => self.db.stored_bytes().await?,
+                true => self.disk_bytes().await?,
                 false => caches.iter().map(|cache| cache.stored_bytes).sum(),
             },
             attention: self.attention(caller).await?,
@@ -65,6 +72,32 @@ impl Core {
             traffic,
             recent_pushes,
         })
+    }
+
+    /// Bytes on disk, each NAR once. Adding up a million files takes a while: on a large server the sum of half a minute ago is told, and
+    /// made anew behind the answer.
+    pub(crate) async fn disk_bytes(&self) -> Result<u64> {
+        let paths: u64 = self.directory.all().iter().map(|cache| cache.path_count()).sum();
+        if paths < LARGE {
+            return self.db.stored_bytes().await;
+        }
+        let (now, known) = (self.now(), *self.disk_bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some((bytes, at)) = known else { return self.disk_bytes_add_up().await };
+        if now.since(at) > OLD {
+            let core = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = core.disk_bytes_add_up().await {
+                    tracing::warn!(%error, "adding up what the disk holds failed");
+                }
+            });
+        }
+        Ok(bytes)
+    }
+
+    async fn disk_bytes_add_up(&self) -> Result<u64> {
+        let bytes = self.db.stored_bytes().await?;
+        *self.disk_bytes.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, self.now()));
+        Ok(bytes)
     }
 
     async fn attention(&self, caller: &Caller) -> Result<Vec<Attention>> {

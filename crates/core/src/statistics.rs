@@ -65,7 +65,7 @@ impl StatisticsOf<'_> {
         statistics.days = core.reader_days(span, now, &caches).await?;
         if caller.sees_all_caches() {
             let named: u64 = caches.iter().map(|cache| cache.stored_bytes()).sum();
-            statistics.shared_bytes = Some(named.saturating_sub(core.db.stored_bytes().await?));
+            statistics.shared_bytes = Some(named.saturating_sub(core.disk_bytes().await?));
         }
         Ok(statistics)
     }

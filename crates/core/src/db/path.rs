@@ -292,11 +292,14 @@ impl Db {
             read!(self, |pool| sqlx::query_as(sql).bind(cache_id).bind(limit).bind(offset).fetch_all(pool).await?)
         } else {
             // The index has what stands between hyphens.
-            let words = terms.iter().filter_map(|term| term.split('-').next());
-            let few = match words.max_by_key(|word| word.len()) {
-                Some(word) => self.has_few(cache_id, word).await?.then_some(word),
-                None => None,
-            };
+            let mut words: Vec<&str> = terms.iter().filter_map(|term| term.split('-').next()).collect();
+            words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+            let mut few = None;
+            for word in words {
+                if few.is_none() && self.has_few(cache_id, word).await? {
+                    few = Some(word);
+                }
+            }
             let is_sorted = few.is_some()
                 || matches!(query.filter, PathFilter::Pinned | PathFilter::Held)
                 || (!query.pushed_by.is_empty() && self.pushed_few(cache_id, &query.pushed_by).await?);
