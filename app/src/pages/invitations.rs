@@ -74,7 +74,7 @@ where
     }
 }
 
-const COLUMNS: [Column; 5] = [words("For"), words("Gives"), words("Invited by"), numbers("Works until"), numbers("")];
+const COLUMNS: [Column; 5] = [words("For"), words("Gives"), words("Invited by"), numbers("Ends"), numbers("")];
 
 /// Nothing where nobody is invited.
 #[component]
@@ -131,7 +131,7 @@ fn Line(row: InvitationRow, end: ServerAction<InvitationRevoke>) -> impl IntoVie
             <Cell label="Invited by" class="whole break-words">
                 {row.invited_by}
             </Cell>
-            <Cell label="Works until" class="number">
+            <Cell label="Ends" class="number">
                 <When at=row.expires_at />
             </Cell>
             <Cell class="wide sm:text-end">

@@ -98,7 +98,7 @@ fn Accept(page: InvitationPage, secret: String) -> impl IntoView {
             <p class="text-soft">{sentence}</p>
         </header>
         {form}
-        <p class="text-sm text-dim">"The link works once, until " <When at=invitation.expires_at /> "."</p>
+        <p class="text-sm text-dim">"The link works once and ends " <When at=invitation.expires_at /> "."</p>
     }
 }
 
