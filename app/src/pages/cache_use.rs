@@ -64,7 +64,7 @@ fn TryOut(name: String) -> impl IntoView {
                         <span class=format!("mt-0.5 {tone}")>
                             <Icon glyph />
                         </span>
-                        <span class="min-w-0">
+                        <span class="min-w-0 break-words">
                             <code class="block text-xs break-all text-dim">{step.what}</code>
                             {sentence(&step.words)}
                         </span>

@@ -82,7 +82,7 @@ fn verified(cache: &Cache, hash: StorePathHash, text: &str) -> (bool, String) {
         key.is_some_and(|key| key.verify(&fingerprint, signature))
     });
     match by {
-        Some(signature) => (true, format!("{} is signed by {}", narinfo.store_path, signature.key_name)),
+        Some(signature) => (true, format!("the path {} is signed by {}", narinfo.store_path, signature.key_name)),
         None => (false, "no key of this cache signed it: those who pull refuse it".to_owned()),
     }
 }
