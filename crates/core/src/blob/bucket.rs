@@ -1,7 +1,7 @@
 //! A store in an S3 bucket. Requests are repeated for a while when the store is in trouble; every payload carries its SHA-256, so that
 //! the store itself refuses what arrives damaged.
 
-use super::{Listed, MARK, StoredPart, source::Object};
+use super::{Listed, MARK, StoredPart, room::Room, source::Object};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -16,13 +16,12 @@ use object_store::{
     signer::{SignedUrlOptions, Signer},
 };
 use std::{collections::HashMap, io, ops::Range, path::Path, sync::Arc, time::Duration};
-use tokio::io::AsyncReadExt;
 
 /// Bytes of a part of a multipart upload to the bucket: S3 wants 5 MiB at least.
-const PART: u64 = 8 << 20;
+pub(super) const PART: u64 = 8 << 20;
 /// S3 takes 10 000 parts.
 const MOST_PARTS: u64 = 9000;
-/// Parts on their way at a time.
+/// Parts of one upload on their way at a time.
 const PARTS_AT_ONCE: usize = 3;
 /// How long a signed URL to read is good: longer than the longest download, which clients resume at the same URL.
 const READ_URL_LIFETIME: Duration = Duration::from_secs(12 * 3600);
@@ -83,6 +82,7 @@ pub(super) struct Bucket {
     place: String,
     serving: Serving,
     uploading: Uploading,
+    room: Room,
 }
 
 impl Bucket {
@@ -97,7 +97,8 @@ impl Bucket {
         let prefix = Key::parse(settings.prefix.trim_matches('/'))
             .map_err(|_| Error::invalid("storage", format!("\"{}\" is no prefix of object names", settings.prefix)))?;
         let place = format!("s3://{}/{prefix}", settings.bucket);
-        Ok(Bucket { store, public, prefix, place, serving: settings.serving, uploading: settings.uploading })
+        let (serving, uploading) = (settings.serving, settings.uploading);
+        Ok(Bucket { store, public, prefix, place, serving, uploading, room: Room::new() })
     }
 
     pub fn place(&self) -> String {
@@ -198,8 +199,7 @@ impl Bucket {
         let key = self.key(name);
         let mut file = tokio::fs::File::open(path).await.map_err(Error::storage)?;
         if size <= PART {
-            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-            file.read_to_end(&mut bytes).await.map_err(Error::storage)?;
+            let bytes = self.room.read(&mut file, size).await?;
             self.store.put(&key, PutPayload::from(bytes)).await.map_err(failed)?;
         } else {
             self.put_in_parts(&key, file, size).await?;
@@ -211,18 +211,18 @@ impl Bucket {
     }
 
     async fn put_in_parts(&self, key: &Key, mut file: tokio::fs::File, size: u64) -> Result<()> {
-        let part = usize::try_from(PART.max(size.div_ceil(MOST_PARTS))).unwrap_or(usize::MAX);
+        let part = PART.max(size.div_ceil(MOST_PARTS));
         let upload = self.store.put_multipart(key).await.map_err(failed)?;
-        let mut writer = WriteMultipart::new_with_chunk_size(upload, part);
+        let mut writer = WriteMultipart::new_with_chunk_size(upload, usize::try_from(part).unwrap_or(usize::MAX));
         let mut put = async || {
             loop {
-                let mut bytes = Vec::with_capacity(part);
-                let read = (&mut file).take(part as u64).read_to_end(&mut bytes).await.map_err(Error::storage)?;
-                if read == 0 {
+                writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(failed)?;
+                let bytes = self.room.read(&mut file, part).await?;
+                if bytes.is_empty() {
                     return Ok(());
                 }
-                writer.wait_for_capacity(PARTS_AT_ONCE).await.map_err(failed)?;
-                writer.put(bytes.into());
+                // A whole part goes at once and is not copied.
+                writer.put(bytes);
             }
         };
         match put().await {

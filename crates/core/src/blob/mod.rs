@@ -13,6 +13,7 @@
 
 mod bucket;
 mod folder;
+mod room;
 mod scratch;
 mod source;
 
