@@ -15,8 +15,9 @@ mod progress;
 mod site;
 mod size;
 mod transfer;
+mod verb;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
 use config::{ConfigFile, ServeSettings, StoreSettings};
 use std::process::ExitCode;
 
@@ -39,7 +40,7 @@ struct Cli {
 enum Command {
     /// Run the server: pages, caches, APIs
     Serve(ServeSettings),
-    /// Make and show users, caches and tokens, beside a running or a stopped server
+    /// The verbs below on the data here, beside a running or a stopped server
     Admin(admin::AdminCommand),
     /// Write the database into a folder of portable files, beside a running or a stopped server
     Backup(backup::BackupCommand),
@@ -57,10 +58,30 @@ enum Command {
     Demo(demo::DemoCommand),
     /// Write a cache into a folder, as a static binary cache
     Export(export::ExportCommand),
+    /// Remember a server and a token of it, for the verbs that follow
+    Login(verb::LoginCommand),
+    /// Forget the server and its token
+    Logout(verb::LogoutCommand),
+    #[command(flatten)]
+    Verb(verb::ServerVerb),
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // They say where data is that verbs at a server have nothing to do with: whoever writes them means something else.
+    let mut of_data = Cli::command();
+    let given = of_data
+        .get_arguments()
+        .find(|flag| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine));
+    if let (Command::Verb(_) | Command::Login(_) | Command::Logout(_), Some(given)) = (&cli.command, given) {
+        let message = format!(
+            "--{} is about the data here, and this goes to a server; `iglu admin` takes it",
+            given.get_long().unwrap_or_default()
+        );
+        of_data.error(ErrorKind::ArgumentConflict, message).exit();
+    }
+    match run(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("iglu: {error:#}");
@@ -109,6 +130,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(demo::run(store, command)).map(|()| ExitCode::SUCCESS)
         }
+        Command::Login(command) => runtime.block_on(command.run()).map(|()| ExitCode::SUCCESS),
+        Command::Logout(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Verb(verb) => runtime.block_on(verb::run(verb)).map(|()| ExitCode::SUCCESS),
         Command::Export(command) => {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(export::run(store, command))
@@ -122,7 +146,6 @@ mod tests {
 
     #[test]
     fn flags_are_well_formed() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 }

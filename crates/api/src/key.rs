@@ -28,3 +28,16 @@ pub enum KeyState {
     /// Somebody signs with it before pushing.
     Client { registered_by: String },
 }
+
+/// Where a key comes from.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum KeyAdd {
+    /// A fresh one, that the server signs with.
+    Fresh {},
+    /// One that signed elsewhere, as `name:base64`.
+    Secret(String),
+    /// The public half (base64) of one that somebody signs with before pushing.
+    Public(String),
+}

@@ -128,3 +128,44 @@ pub struct UserChange {
     /// Disabled people are let in no more, nor are their tokens; nothing of theirs is removed.
     pub is_disabled: Option<bool>,
 }
+
+/// What a person is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MemberRole {
+    pub role: Role,
+}
+
+/// Whom a link into a cache is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MemberInvite {
+    pub role: Role,
+    /// Whom it is for, in your words.
+    pub note: String,
+}
+
+/// Whom a link to an account is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UserInvite {
+    #[serde(default)]
+    pub is_admin: bool,
+    /// Whom it is for, in your words.
+    pub note: String,
+}
+
+/// What an account is made from.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct UserCreate {
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: UserName,
+    pub password: String,
+    #[serde(default)]
+    pub is_admin: bool,
+}

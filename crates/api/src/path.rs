@@ -111,6 +111,18 @@ impl PathPage {
     pub const ROWS: u32 = 50;
 }
 
+/// Paths to be taken out of a cache together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PathsRemove {
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub hashes: Vec<StorePathHash>,
+    /// Whether all that refers to them goes along; otherwise nothing goes where something does.
+    #[serde(default)]
+    pub with_referrers: bool,
+}
+
 /// A path of any cache in the list of recent pushes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -31,6 +31,7 @@ use error::{plain, wrong_method};
 use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
 use iglu_core::Core;
 use proxies::Proxies;
+pub use rest::{Operator, calls};
 use std::{
     convert::Infallible,
     sync::Arc,

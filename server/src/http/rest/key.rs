@@ -5,26 +5,12 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use iglu_api::key::KeyRow;
+use iglu_api::key::{KeyAdd, KeyRow};
 use iglu_core::Core;
-use serde::Deserialize;
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub fn router() -> OpenApiRouter<Core> {
     OpenApiRouter::new().routes(routes!(key_list, key_add)).routes(routes!(key_retire))
-}
-
-/// Where a key comes from.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum KeyAdd {
-    /// A fresh one, that the server signs with.
-    Fresh {},
-    /// One that signed elsewhere, as `name:base64`.
-    Secret(String),
-    /// The public half (base64) of one that somebody signs with before pushing.
-    Public(String),
 }
 
 /// The keys of a cache, retired ones too.

@@ -1,12 +1,13 @@
 //! Store paths: list, look at, remove; and why one is not substituted.
 
-use super::{Answer, Asker, Problem, Query, hash_of};
+use super::{Answer, Asker, Input, Problem, Query, hash_of};
 use axum::{
     Json,
     extract::{Path, State},
 };
 use iglu_api::{
-    path::{FolderPage, PathDetail, PathFilter, PathPage, PathQuery, PathSort},
+    check::DamagedPath,
+    path::{FolderPage, PathDetail, PathFilter, PathPage, PathQuery, PathSort, PathsRemove},
     retention::Removal,
     why::WhyAnswer,
 };
@@ -19,6 +20,8 @@ pub fn router() -> OpenApiRouter<Core> {
     OpenApiRouter::new()
         .routes(routes!(path_list))
         .routes(routes!(path_get, path_remove))
+        .routes(routes!(paths_remove))
+        .routes(routes!(path_damaged))
         .routes(routes!(path_folder))
         .routes(routes!(path_why))
 }
@@ -82,6 +85,30 @@ async fn path_remove(
     Query(Removed { with_referrers }): Query<Removed>,
 ) -> Answer<Removal> {
     Ok(Json(core.retention().remove(&caller, &cache, &[hash_of(&hash)?], with_referrers).await?))
+}
+
+/// Takes paths out of their cache together; it can be undone for a day.
+#[utoipa::path(post, path = "/api/v1/caches/{cache}/paths/remove", tag = "paths", params(("cache" = String, Path)),
+    request_body = PathsRemove,
+    responses((status = 200, body = Removal), (status = "default", body = Problem)), security(("token" = [])))]
+async fn paths_remove(
+    State(core): State<Core>,
+    Asker(caller): Asker,
+    Path(cache): Path<String>,
+    Input(PathsRemove { hashes, with_referrers }): Input<PathsRemove>,
+) -> Answer<Removal> {
+    Ok(Json(core.retention().remove(&caller, &cache, &hashes, with_referrers).await?))
+}
+
+/// Paths that are out of sight because their file is damaged, until they are pushed again.
+#[utoipa::path(get, path = "/api/v1/caches/{cache}/damaged", tag = "paths", params(("cache" = String, Path)),
+    responses((status = 200, body = Vec<DamagedPath>), (status = "default", body = Problem)), security(("token" = []), ()))]
+async fn path_damaged(
+    State(core): State<Core>,
+    Asker(caller): Asker,
+    Path(cache): Path<String>,
+) -> Answer<Vec<DamagedPath>> {
+    Ok(Json(core.path().damaged(&caller, &cache).await?))
 }
 
 #[derive(Default, Deserialize, IntoParams)]

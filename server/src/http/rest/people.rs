@@ -6,12 +6,10 @@ use axum::{
     extract::{Path, State},
 };
 use iglu_api::{
-    member::{CreatedInvitation, Members, Role, UserChange, Users},
+    member::{CreatedInvitation, MemberInvite, MemberRole, Members, UserChange, UserCreate, UserInvite, Users},
     token::{CreatedToken, TokenCreate, TokenRow},
 };
 use iglu_core::Core;
-use serde::Deserialize;
-use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub fn router() -> OpenApiRouter<Core> {
@@ -19,7 +17,7 @@ pub fn router() -> OpenApiRouter<Core> {
         .routes(routes!(member_list))
         .routes(routes!(member_set, member_remove))
         .routes(routes!(member_invite))
-        .routes(routes!(user_list))
+        .routes(routes!(user_list, user_create))
         .routes(routes!(user_change, user_remove))
         .routes(routes!(user_password_link))
         .routes(routes!(user_invite))
@@ -33,13 +31,6 @@ pub fn router() -> OpenApiRouter<Core> {
     responses((status = 200, body = Members), (status = "default", body = Problem)), security(("token" = [])))]
 async fn member_list(State(core): State<Core>, Asker(caller): Asker, Path(cache): Path<String>) -> Answer<Members> {
     Ok(Json(core.member().list(&caller, &cache).await?))
-}
-
-/// What a person is to be.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct MemberRole {
-    role: Role,
 }
 
 /// Gives somebody with an account a role in a cache, in place of the one they had.
@@ -68,15 +59,6 @@ async fn member_remove(
     Ok(Json(core.member().remove(&caller, &cache, &name).await?))
 }
 
-/// Whom a link into a cache is for.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct MemberInvite {
-    role: Role,
-    /// Whom it is for, in your words.
-    note: String,
-}
-
 /// Makes a link that brings somebody into a cache, once.
 #[utoipa::path(post, path = "/api/v1/caches/{cache}/invitations", tag = "people", params(("cache" = String, Path)),
     request_body = MemberInvite,
@@ -94,6 +76,18 @@ async fn member_invite(
 #[utoipa::path(get, path = "/api/v1/users", tag = "people",
     responses((status = 200, body = Users), (status = "default", body = Problem)), security(("token" = [])))]
 async fn user_list(State(core): State<Core>, Asker(caller): Asker) -> Answer<Users> {
+    Ok(Json(core.user().list(&caller).await?))
+}
+
+/// Makes an account with a password, and gives the list of all. For administrators.
+#[utoipa::path(post, path = "/api/v1/users", tag = "people", request_body = UserCreate,
+    responses((status = 200, body = Users), (status = "default", body = Problem)), security(("token" = [])))]
+async fn user_create(
+    State(core): State<Core>,
+    Asker(caller): Asker,
+    Input(UserCreate { name, password, is_admin }): Input<UserCreate>,
+) -> Answer<Users> {
+    core.account().create(&caller, &name, &password, is_admin).await?;
     Ok(Json(core.user().list(&caller).await?))
 }
 
@@ -127,16 +121,6 @@ async fn user_password_link(
     Path(name): Path<String>,
 ) -> Answer<CreatedInvitation> {
     Ok(Json(core.invitation().create_for_password(&caller, &name).await?))
-}
-
-/// Whom a link to an account is for.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct UserInvite {
-    #[serde(default)]
-    is_admin: bool,
-    /// Whom it is for, in your words.
-    note: String,
 }
 
 /// Makes a link to an account on this server, once. For administrators.

@@ -1,19 +1,23 @@
-//! `iglu admin user`, `member` and `token`: who is let in, and who may do what.
+//! `user`, `member` and `token`: who is let in, and who may do what.
 
+use super::{
+    Said,
+    api::{Api, segment},
+};
 use crate::config::Span;
 use anyhow::Context;
 use clap::{ArgAction, Subcommand, ValueEnum};
 use iglu_api::{
     CacheName, UserName,
     cache::Permission,
-    member::{CreatedInvitation, Role, UserChange},
-    token::TokenCreate,
+    member::{
+        CreatedInvitation, MemberInvite, MemberRole, Members, Role, UserChange, UserCreate, UserInvite, UserRow, Users,
+    },
+    token::{CreatedToken, TokenCreate, TokenRow},
 };
-use iglu_core::{Caller, Core};
-use serde_json::{Value, json};
+use iglu_core::clock::Clock;
+use serde_json::json;
 use std::io::Read;
-
-const OPERATOR: Caller = Caller::Operator;
 
 #[derive(Subcommand)]
 pub enum UserCommand {
@@ -129,34 +133,37 @@ impl From<RoleWord> for Role {
     }
 }
 
-fn printed_link(created: CreatedInvitation) -> (Value, String) {
-    (json!({ "link": created.link }), created.link)
+fn printed_link(created: CreatedInvitation) -> Said {
+    Ok((json!({ "link": created.link }), created.link))
 }
 
-pub async fn user(core: &Core, command: UserCommand) -> anyhow::Result<(Value, String)> {
+pub async fn user(api: &Api, command: UserCommand) -> Said {
     match command {
         UserCommand::Create { name, admin, .. } => {
             let mut password = String::new();
             std::io::stdin().take(4096).read_to_string(&mut password).context("reading the password")?;
-            let password = password.lines().next().unwrap_or_default();
-            core.account().create(&OPERATOR, &name, password, admin).await?;
+            let password = password.lines().next().unwrap_or_default().to_owned();
+            let create = UserCreate { name: name.clone(), password, is_admin: admin };
+            let _: Users = api.post("users", create).await?;
             return Ok((json!({ "name": name, "admin": admin }), format!("user {name} can log in")));
         }
         UserCommand::Invite { note, admin } => {
-            return Ok(printed_link(core.invitation().create_for_server(&OPERATOR, admin, &note).await?));
+            return printed_link(api.post("invitations", UserInvite { is_admin: admin, note }).await?);
         }
         UserCommand::PasswordLink { name } => {
-            return Ok(printed_link(core.invitation().create_for_password(&OPERATOR, &name).await?));
+            return printed_link(api.post(&format!("users/{}/password-link", segment(&name)), ()).await?);
         }
         UserCommand::Set { name, admin, disabled } => {
             let change = UserChange { is_admin: admin, is_disabled: disabled };
-            core.user().change(&OPERATOR, &name, &change).await?;
+            let _: Users = api.patch(&format!("users/{}", segment(&name)), change).await?;
         }
-        UserCommand::Remove { name, .. } => core.user().remove(&OPERATOR, &name).await?,
+        UserCommand::Remove { name, .. } => {
+            let () = api.delete(&format!("users/{}", segment(&name))).await?;
+        }
         UserCommand::List => {}
     }
-    let users = core.user().list(&OPERATOR).await?.users;
-    let line = |user: &iglu_api::member::UserRow| {
+    let Users { users, .. } = api.get("users").await?;
+    let line = |user: &UserRow| {
         let role = if user.is_admin { "administrator" } else { "member" };
         let disabled = if user.disabled_at.is_some() { ", disabled" } else { "" };
         format!("{}  {role}{disabled}", user.name)
@@ -164,27 +171,30 @@ pub async fn user(core: &Core, command: UserCommand) -> anyhow::Result<(Value, S
     Ok((json!({ "users": users }), users.iter().map(line).collect::<Vec<_>>().join("\n")))
 }
 
-pub async fn member(core: &Core, command: MemberCommand) -> anyhow::Result<(Value, String)> {
+pub async fn member(api: &Api, command: MemberCommand) -> Said {
+    let of = |cache: &str| format!("caches/{}/members", segment(cache));
     let cache = match command {
         MemberCommand::List { cache } => cache,
         MemberCommand::Set { cache, name, role } => {
-            core.member().set(&OPERATOR, &cache, &name, role.into()).await?;
+            let role = MemberRole { role: role.into() };
+            let _: Members = api.put(&format!("{}/{}", of(&cache), segment(&name)), role).await?;
             cache
         }
         MemberCommand::Remove { cache, name } => {
-            core.member().remove(&OPERATOR, &cache, &name).await?;
+            let () = api.delete(&format!("{}/{}", of(&cache), segment(&name))).await?;
             cache
         }
         MemberCommand::Invite { cache, role, note } => {
-            return Ok(printed_link(core.invitation().create_for_cache(&OPERATOR, &cache, role.into(), &note).await?));
+            let invite = MemberInvite { role: role.into(), note };
+            return printed_link(api.post(&format!("caches/{}/invitations", segment(&cache)), invite).await?);
         }
     };
-    let members = core.member().list(&OPERATOR, &cache).await?.members;
+    let Members { members, .. } = api.get(&of(&cache)).await?;
     let lines = members.iter().map(|member| format!("{}  {}", member.name, member.role.as_str()));
     Ok((json!({ "members": members }), lines.collect::<Vec<_>>().join("\n")))
 }
 
-pub async fn token(core: &Core, command: TokenCommand) -> anyhow::Result<(Value, String)> {
+pub async fn token(api: &Api, command: TokenCommand) -> Said {
     match command {
         TokenCommand::Create { name, cache, scope, expires, .. } => {
             let create = TokenCreate {
@@ -195,17 +205,19 @@ pub async fn token(core: &Core, command: TokenCommand) -> anyhow::Result<(Value,
                     Scope::Push => Permission::Push,
                     Scope::Admin => Permission::Admin,
                 },
-                expires_at: expires.map(|Span(millis)| core.now().plus(millis)),
+                expires_at: expires.map(|Span(millis)| Clock::default().now().plus(millis)),
                 is_of_cache: true,
             };
-            let created = core.token().create(&OPERATOR, &create).await?;
+            let created: CreatedToken = api.post("tokens", create).await?;
             return Ok((json!({ "token": created.token }), created.token));
         }
-        TokenCommand::Revoke { id } => core.token().revoke(&OPERATOR, id).await?,
+        TokenCommand::Revoke { id } => {
+            let () = api.delete(&format!("tokens/{id}")).await?;
+        }
         TokenCommand::List => {}
     }
-    let tokens = core.token().list(&OPERATOR).await?;
-    let line = |token: &iglu_api::token::TokenRow| {
+    let tokens: Vec<TokenRow> = api.get("tokens").await?;
+    let line = |token: &TokenRow| {
         let opens = token.cache.as_ref().map_or("every cache", CacheName::as_str);
         let state = if token.revoked_at.is_some() { ", revoked" } else { "" };
         format!("{}  {}  {} {opens}{state}", token.id, token.name, token.scope.as_str())

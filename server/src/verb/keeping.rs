@@ -1,18 +1,18 @@
-//! `iglu admin retention`, `limits` and `path`: what caches keep, what may be pushed, and taking paths out by hand.
+//! `retention`, `limits` and `pin`: what caches keep, and what may be pushed.
 
+use super::{
+    Said,
+    api::{Api, segment},
+    path::removal_in_words,
+};
 use crate::size::Size;
 use clap::Subcommand;
 use iglu_api::{
     format,
-    pin::{Keep, PinCreate},
-    retention::{PushLimits, Removal, Retention},
+    pin::{Keep, PinCreate, PinRow},
+    retention::{Preview, PushLimits, Removal, Retention},
 };
-use iglu_core::{Caller, Core};
-use nix_compat::{
-    STORE_DIR,
-    store_path::{StorePath, StorePathHash},
-};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// A number, or `none`.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,15 @@ pub enum RetentionCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Print what the rules would take out at this moment, and change nothing
+    Preview { cache: String },
+    /// Take out what the rules say, in the background
+    Run {
+        cache: String,
+        /// Go ahead even if the rules would remove everything
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -72,24 +81,6 @@ pub enum LimitsCommand {
         #[arg(long, value_name = "SIZE")]
         upload_bytes: Option<Perhaps<Size>>,
     },
-}
-
-#[derive(Subcommand)]
-pub enum PathCommand {
-    /// Take paths out of a cache; it can be undone for a day
-    Remove {
-        cache: String,
-        /// Store paths, or their hash parts
-        #[arg(required = true)]
-        paths: Vec<String>,
-        /// What refers to them goes too
-        #[arg(long)]
-        with_referrers: bool,
-    },
-    /// Put back what a removal took out
-    Undo { cache: String, removal: i64 },
-    /// Print the paths that are out of sight because their file is damaged
-    Damaged { cache: String },
 }
 
 #[derive(Subcommand)]
@@ -118,8 +109,8 @@ pub enum PinCommand {
     },
 }
 
-pub async fn pin(core: &Core, command: PinCommand) -> anyhow::Result<(Value, String)> {
-    let operator = Caller::Operator;
+pub async fn pin(api: &Api, command: PinCommand) -> Said {
+    let of = |cache: &str| format!("caches/{}/pins", segment(cache));
     let cache = match command {
         PinCommand::List { cache } => cache,
         PinCommand::Create { cache, name, path, keep_days, keep_revisions } => {
@@ -129,15 +120,16 @@ pub async fn pin(core: &Core, command: PinCommand) -> anyhow::Result<(Value, Str
                 (None, None) => Keep::Forever,
             };
             let create = PinCreate { name, store_path: path, artifacts: Vec::new(), keep };
-            core.pin().create(&operator, &cache, &create).await?;
+            let () = api.post(&of(&cache), create).await?;
             cache
         }
         PinCommand::Remove { cache, name, revision } => {
-            core.pin().remove(&operator, &cache, &name, revision).await?;
+            let revision = revision.map(|revision| format!("?revision={revision}")).unwrap_or_default();
+            let () = api.delete(&format!("{}/{}{revision}", of(&cache), segment(&name))).await?;
             cache
         }
     };
-    let pins = core.pin().list(&operator, &cache).await?;
+    let pins: Vec<PinRow> = api.get(&of(&cache)).await?;
     let lines = pins.iter().flat_map(|pin| {
         pin.revisions.iter().map(move |revision| {
             let until = revision.expires_at.map(|at| format!(" until {at}")).unwrap_or_default();
@@ -148,12 +140,13 @@ pub async fn pin(core: &Core, command: PinCommand) -> anyhow::Result<(Value, Str
     Ok((json!({ "pins": pins }), text))
 }
 
-pub async fn retention(core: &Core, command: RetentionCommand) -> anyhow::Result<(Value, String)> {
-    let operator = Caller::Operator;
+pub async fn retention(api: &Api, command: RetentionCommand) -> Said {
+    let of = |cache: &str| format!("caches/{}/retention", segment(cache));
+    let removals_of = |cache: &str| format!("caches/{}/removals", segment(cache));
     let cache = match command {
         RetentionCommand::Show { cache } => cache,
         RetentionCommand::Set { cache, pushed_days, used_days, bytes, revisions, yes } => {
-            let (before, _) = core.retention().get(&operator, &cache).await?;
+            let before: Retention = api.get(&of(&cache)).await?;
             let bytes = bytes.map(|Perhaps(size)| Perhaps(size.map(|Size(bytes)| bytes)));
             let rules = Retention {
                 pushed_days: Perhaps::over(pushed_days, before.pushed_days),
@@ -161,12 +154,26 @@ pub async fn retention(core: &Core, command: RetentionCommand) -> anyhow::Result
                 bytes: Perhaps::over(bytes, before.bytes),
                 revisions: Perhaps::over(revisions, before.revisions),
             };
-            core.retention().set(&operator, &cache, &rules, yes).await?;
+            let _: Retention = api.put(&format!("{}?confirm={yes}", of(&cache)), rules).await?;
             cache
         }
+        RetentionCommand::Preview { cache } => {
+            let rules: Retention = api.get(&of(&cache)).await?;
+            let preview: Preview = api.post(&format!("{}/preview", of(&cache)), rules).await?;
+            let Preview { all_paths, paths, freed_bytes, pinned_paths, .. } = &preview;
+            let text = format!(
+                "{paths} of {all_paths} paths would go, {} would become free; pins protect {pinned_paths} paths",
+                format::bytes(*freed_bytes)
+            );
+            return Ok((json!({ "preview": preview }), text));
+        }
+        RetentionCommand::Run { cache, yes } => {
+            let removal: Removal = api.post(&format!("{}?confirm={yes}", removals_of(&cache)), ()).await?;
+            return Ok((json!({ "removal": removal }), removal_in_words(&removal)));
+        }
     };
-    let (rules, _) = core.retention().get(&operator, &cache).await?;
-    let removals = core.retention().removals(&operator, &cache).await?;
+    let rules: Retention = api.get(&of(&cache)).await?;
+    let removals: Vec<Removal> = api.get(&removals_of(&cache)).await?;
     let mut lines = rules_in_words(&rules);
     lines.extend(removals.iter().map(removal_in_words));
     Ok((json!({ "retention": rules, "removals": removals }), lines.join("\n")))
@@ -184,61 +191,23 @@ fn rules_in_words(rules: &Retention) -> Vec<String> {
     lines
 }
 
-fn removal_in_words(removal: &Removal) -> String {
-    let note = if removal.note.is_empty() { String::new() } else { format!(", {}", removal.note) };
-    let undo = removal.undo_until.map(|until| format!(", can be undone until {until}")).unwrap_or_default();
-    let bytes = format::bytes(removal.bytes);
-    let Removal { id, asked_at, asked_by, state, paths, .. } = removal;
-    format!("removal {id} of {asked_at} by {asked_by}: {}, {paths} paths, {bytes}{note}{undo}", state.as_str())
-}
-
-pub async fn limits(core: &Core, command: LimitsCommand) -> anyhow::Result<(Value, String)> {
-    let operator = Caller::Operator;
+pub async fn limits(api: &Api, command: LimitsCommand) -> Said {
+    let of = |cache: &str| format!("caches/{}/limits", segment(cache));
     let cache = match command {
         LimitsCommand::Show { cache } => cache,
         LimitsCommand::Set { cache, cache_bytes, upload_bytes } => {
-            let (_, before) = core.retention().get(&operator, &cache).await?;
+            let before: PushLimits = api.get(&of(&cache)).await?;
             let plain = |size: Option<Perhaps<Size>>| size.map(|Perhaps(size)| Perhaps(size.map(|Size(bytes)| bytes)));
             let limits = PushLimits {
                 cache_bytes: Perhaps::over(plain(cache_bytes), before.cache_bytes),
                 upload_bytes: Perhaps::over(plain(upload_bytes), before.upload_bytes),
             };
-            core.retention().limits_set(&operator, &cache, &limits).await?;
+            let _: PushLimits = api.put(&of(&cache), limits).await?;
             cache
         }
     };
-    let (_, limits) = core.retention().get(&operator, &cache).await?;
+    let limits: PushLimits = api.get(&of(&cache)).await?;
     let word = |bytes: Option<u64>| bytes.map_or_else(|| "no limit".to_owned(), format::bytes);
     let text = format!("cache: {}\none file: {}", word(limits.cache_bytes), word(limits.upload_bytes));
     Ok((json!({ "limits": limits }), text))
-}
-
-pub async fn path(core: &Core, command: PathCommand) -> anyhow::Result<(Value, String)> {
-    let operator = Caller::Operator;
-    let removal = match command {
-        PathCommand::Remove { cache, paths, with_referrers } => {
-            let hashes = paths.iter().map(|path| hash_part(path)).collect::<anyhow::Result<Vec<_>>>()?;
-            core.retention().remove(&operator, &cache, &hashes, with_referrers).await?
-        }
-        PathCommand::Undo { cache, removal } => core.retention().undo(&operator, &cache, removal).await?,
-        PathCommand::Damaged { cache } => {
-            let damaged = core.path().damaged(&operator, &cache).await?;
-            let lines =
-                damaged.iter().map(|path| format!("{}-{}: {} ({})", path.hash, path.name, path.why, path.since));
-            let text = lines.collect::<Vec<_>>().join("\n");
-            return Ok((json!({ "damaged": damaged }), text));
-        }
-    };
-    Ok((json!({ "removal": removal }), removal_in_words(&removal)))
-}
-
-/// The hash part of what a person wrote: a store path with or without its folder, or the hash part itself.
-fn hash_part(text: &str) -> anyhow::Result<StorePathHash> {
-    let base = text.strip_prefix(STORE_DIR).and_then(|rest| rest.strip_prefix('/')).unwrap_or(text);
-    match StorePath::parse(base) {
-        Ok(path) => Ok(path.hash()),
-        Err(_) => {
-            Ok(StorePathHash::parse(base).map_err(|error| anyhow::anyhow!("\"{text}\" is no store path: {error}"))?)
-        }
-    }
 }
