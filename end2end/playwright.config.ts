@@ -30,8 +30,8 @@ export default defineConfig({
     },
   },
   projects: [
-    { name: "before hydration", testMatch: /before-hydration\/.*\.spec\.ts/, use: { javaScriptEnabled: false } },
-    { name: "after hydration", testMatch: /after-hydration\/.*\.spec\.ts/ },
+    { name: "before hydration", testMatch: /(before-hydration|both)\/.*\.spec\.ts/, use: { javaScriptEnabled: false } },
+    { name: "after hydration", testMatch: /(after-hydration|both)\/.*\.spec\.ts/ },
     { name: "accessibility", testMatch: /accessibility\/.*\.spec\.ts/ },
     // Pictures are made when they are asked for.
     ...(process.env.SCREENSHOTS ? [{ name: "screenshots", testMatch: /screenshots\/.*\.spec\.ts/ }] : []),

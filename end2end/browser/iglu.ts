@@ -76,6 +76,13 @@ export class Iglu {
     await made;
   }
 
+  /** Makes all paths as old as if they had been pushed days ago. */
+  async age(days: number): Promise<void> {
+    const sql = `update store_path set pushed_at = pushed_at - ${days * 86_400_000}`;
+    const script = "import sqlite3, sys\nwith sqlite3.connect(sys.argv[1], timeout=10) as db: db.execute(sys.argv[2])";
+    await promisify(execFile)("python3", ["-c", script, path.join(this.data, "iglu.db"), sql]);
+  }
+
   /** Pushes made-up paths as the cachix client does. */
   async push(cache: string, token: string, count: number, seed: number): Promise<void> {
     const args = ["push", "--host", this.url, "--token", token, "--cache", cache];
