@@ -30,6 +30,8 @@ statements! {
     LIST_BY_NAME = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 ORDER BY name, id LIMIT $2 OFFSET $3";
     COUNT_SOME = "SELECT COUNT(*) FROM (SELECT path_id FROM path_word WHERE cache_id = $1 AND word >= $2 AND word < $3 LIMIT $4) AS found";
+    COUNT_SOME_OF_BOTH = "SELECT COUNT(*) FROM (SELECT path_id FROM path_word WHERE cache_id = $1 AND word >= $2 AND word < $3 \
+        INTERSECT SELECT path_id FROM path_word WHERE cache_id = $1 AND word >= $4 AND word < $5 LIMIT $6) AS found";
     COUNT_SOME_PUSHED = "SELECT COUNT(*) FROM (SELECT id FROM store_path WHERE cache_id = $1 AND pushed_by = $2 LIMIT $3) AS found";
     LIST_LARGEST = "SELECT hash, name, nar_size, file_size, pushed_at, pushed_by, last_pulled_at, is_visible FROM store_path \
         WHERE cache_id = $1 ORDER BY file_size DESC, id DESC LIMIT $2 OFFSET $3";
@@ -52,7 +54,11 @@ fn find_missing(count: usize) -> String {
 }
 
 /// Paths with one word that are found one by one and sorted.
-const FEW: i64 = 4000;
+const FEW: i64 = if cfg!(test) { 5 } else { 4000 };
+/// How many paths of a list are looked at before anything dearer is tried.
+const WINDOWS: [i64; 2] = if cfg!(test) { [60, 120] } else { [2_000, 50_000] };
+/// Shorter words begin too many to be put beside each other.
+const SHORTEST_OF_BOTH: usize = 3;
 /// Words of a search that are looked at.
 const MOST_TERMS: usize = 8;
 
@@ -68,22 +74,35 @@ fn past(term: &str) -> String {
     format!("{term}\u{7f}")
 }
 
-/// The statement that finds a page, and what it is given behind the cache, the limit and the offset. `few` is a word that few paths
-/// have. `is_sorted` says that few are found at all, which are sorted then; else they are read in the order of the list.
-fn find_paths(query: &PathQuery, terms: &[String], few: Option<&str>, is_sorted: bool) -> (String, Vec<String>) {
+/// How a page is found.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// Read in the order of the list until the page is full.
+    InOrder,
+    /// The same, but give up behind so many paths of the list: what comes back may be less than a page then.
+    Within(i64),
+    /// By words that few paths have together; those are sorted.
+    ByWords(&'a [&'a str]),
+    /// Few are found by another condition; those are sorted.
+    Sorted,
+}
+
+/// The statement that finds a page, and what it is given behind the cache, the limit and the offset.
+fn find_paths(query: &PathQuery, terms: &[String], way: Way<'_>) -> (String, Vec<String>) {
     const FIRST_TEXT: usize = 4;
     // With a plus before it no index begins with the cache: those few are found by their ids.
-    let of_cache = if few.is_some() { "+p.cache_id = $1" } else { "p.cache_id = $1" };
+    let of_cache = if matches!(way, Way::ByWords(_)) { "+p.cache_id = $1" } else { "p.cache_id = $1" };
     let (mut conditions, mut texts) = (vec![of_cache.to_owned()], Vec::new());
     let mut text = |value: String| {
         texts.push(value);
         format!("${}", FIRST_TEXT + texts.len() - 1)
     };
-    if let Some(term) = few {
-        let (from, to) = (text(term.to_owned()), text(past(term)));
-        conditions.push(format!(
-            "p.id IN (SELECT path_id FROM path_word WHERE cache_id = $1 AND word >= {from} AND word < {to})"
-        ));
+    if let Way::ByWords(words) = way {
+        let with = words.iter().map(|word| {
+            let (from, to) = (text((*word).to_owned()), text(past(word)));
+            format!("SELECT path_id FROM path_word WHERE cache_id = $1 AND word >= {from} AND word < {to}")
+        });
+        conditions.push(format!("p.id IN ({})", with.collect::<Vec<_>>().join(" INTERSECT ")));
     }
     for term in terms {
         let literal = like_literal(term);
@@ -103,18 +122,28 @@ fn find_paths(query: &PathQuery, terms: &[String], few: Option<&str>, is_sorted:
             conditions.push("p.hash IN (SELECT SUBSTR(store_path, 12, 32) FROM pin WHERE cache_id = $1)".to_owned())
         }
     }
+    let in_order = match query.sort {
+        PathSort::Newest => "p.pushed_at DESC, p.id DESC",
+        PathSort::Name => "p.name, p.id",
+        PathSort::Largest => "p.file_size DESC, p.id DESC",
+    };
     // No index has these sums and joined texts: an engine that believes that reading a whole index is cheap does not get to.
-    let order = match (query.sort, is_sorted) {
-        (PathSort::Newest, false) => "p.pushed_at DESC, p.id DESC",
-        (PathSort::Name, false) => "p.name, p.id",
-        (PathSort::Largest, false) => "p.file_size DESC, p.id DESC",
-        (PathSort::Newest, true) => "p.pushed_at + 0 DESC, p.id DESC",
-        (PathSort::Name, true) => "p.name || '', p.id",
-        (PathSort::Largest, true) => "p.file_size + 0 DESC, p.id DESC",
+    let sorted = match query.sort {
+        PathSort::Newest => "p.pushed_at + 0 DESC, p.id DESC",
+        PathSort::Name => "p.name || '', p.id",
+        PathSort::Largest => "p.file_size + 0 DESC, p.id DESC",
+    };
+    let (from, order) = match way {
+        Way::InOrder => ("store_path p".to_owned(), in_order),
+        Way::Within(most) => {
+            let first = format!("SELECT * FROM store_path p WHERE p.cache_id = $1 ORDER BY {in_order} LIMIT {most}");
+            (format!("({first}) p"), in_order)
+        }
+        Way::ByWords(_) | Way::Sorted => ("store_path p".to_owned(), sorted),
     };
     let sql = format!(
         "SELECT p.hash, p.name, p.nar_size, p.file_size, p.pushed_at, p.pushed_by, p.last_pulled_at, p.is_visible \
-         FROM store_path p WHERE {} ORDER BY {order} LIMIT $2 OFFSET $3",
+         FROM {from} WHERE {} ORDER BY {order} LIMIT $2 OFFSET $3",
         conditions.join(" AND ")
     );
     (sql, texts)
@@ -295,24 +324,84 @@ impl Db {
             let mut words: Vec<&str> = terms.iter().filter_map(|term| term.split('-').next()).collect();
             words.sort_by_key(|word| std::cmp::Reverse(word.len()));
             let mut few = None;
-            for word in words {
+            for word in &words {
                 if few.is_none() && self.has_few(cache_id, word).await? {
-                    few = Some(word);
+                    few = Some(std::slice::from_ref(word));
                 }
             }
-            let is_sorted = few.is_some()
-                || matches!(query.filter, PathFilter::Pinned | PathFilter::Held)
+            let few_otherwise = matches!(query.filter, PathFilter::Pinned | PathFilter::Held)
                 || (!query.pushed_by.is_empty() && self.pushed_few(cache_id, &query.pushed_by).await?);
-            let (sql, texts) = find_paths(query, &terms, few, is_sorted);
-            read!(self, |pool| {
-                let mut found = sqlx::query_as(AssertSqlSafe(sql)).bind(cache_id).bind(limit).bind(offset);
-                for text in texts {
-                    found = found.bind(text);
-                }
-                found.fetch_all(pool).await?
-            })
+            if let Some(few) = few {
+                self.path_list_by(cache_id, query, &terms, Way::ByWords(few)).await?
+            } else if few_otherwise {
+                self.path_list_by(cache_id, query, &terms, Way::Sorted).await?
+            } else if terms.is_empty() {
+                self.path_list_by(cache_id, query, &terms, Way::InOrder).await?
+            } else {
+                self.path_list_frequent(cache_id, query, &terms, &words).await?
+            }
         };
         Ok(rows.into_iter().filter_map(ListRow::into_api).collect())
+    }
+
+    /// Each word is frequent, so that a page is soon full in the order of the list. But words may be rare together, or stand at the far
+    /// end of the list only; and an engine that cannot know how frequent they are would rather read everything.
+    async fn path_list_frequent(
+        &self,
+        cache_id: i64,
+        query: &PathQuery,
+        terms: &[String],
+        words: &[&str],
+    ) -> Result<Vec<ListRow>> {
+        let [near, far] = WINDOWS.map(Way::Within);
+        let found = self.path_list_by(cache_id, query, terms, near).await?;
+        if found.len() > PathPage::ROWS as usize {
+            return Ok(found);
+        }
+        if let [one, other, ..] = *words
+            && other.len() >= SHORTEST_OF_BOTH
+            && self.both_have_few(cache_id, one, other).await?
+        {
+            return self.path_list_by(cache_id, query, terms, Way::ByWords(&[one, other])).await;
+        }
+        let found = self.path_list_by(cache_id, query, terms, far).await?;
+        if found.len() > PathPage::ROWS as usize {
+            return Ok(found);
+        }
+        self.path_list_by(cache_id, query, terms, Way::InOrder).await
+    }
+
+    async fn path_list_by(
+        &self,
+        cache_id: i64,
+        query: &PathQuery,
+        terms: &[String],
+        way: Way<'_>,
+    ) -> Result<Vec<ListRow>> {
+        let limit = i64::from(PathPage::ROWS) + 1;
+        let offset = i64::from(query.page) * i64::from(PathPage::ROWS);
+        let (sql, texts) = find_paths(query, terms, way);
+        Ok(read!(self, |pool| {
+            let mut found = sqlx::query_as(AssertSqlSafe(sql)).bind(cache_id).bind(limit).bind(offset);
+            for text in texts {
+                found = found.bind(text);
+            }
+            found.fetch_all(pool).await?
+        }))
+    }
+
+    /// Whether so few paths have words with both beginnings that they can be sorted.
+    async fn both_have_few(&self, cache_id: i64, one: &str, other: &str) -> Result<bool> {
+        let found: i64 = read!(self, |pool| sqlx::query_scalar(COUNT_SOME_OF_BOTH)
+            .bind(cache_id)
+            .bind(one)
+            .bind(past(one))
+            .bind(other)
+            .bind(past(other))
+            .bind(FEW + 1)
+            .fetch_one(pool)
+            .await?);
+        Ok(found <= FEW)
     }
 
     /// Whether so few paths have a word or hash with this beginning that they can be sorted. Where there are more, reading in the order

@@ -22,6 +22,7 @@ on_both! {
     nix_puts_a_path
     caches_share_nars
     lists_and_searches
+    every_way_of_searching_finds_the_same
     the_sweep_leaves_what_is_needed
     another_process_is_noticed
     reads_are_counted_and_written_later
@@ -361,6 +362,66 @@ async fn lists_and_searches(home: Home) {
     let long = PathQuery { search: "x".repeat(301), ..PathQuery::default() };
     assert!(core.path().list(&Caller::Operator, "main", &long).await.is_err());
     assert!(core.path().list(&Caller::ANONYMOUS, "main", &PathQuery::default()).await.is_err());
+}
+
+/// Rare words, frequent ones, frequent ones that are rare together or at the end of the list: found by different statements, and
+/// always the same as a plain look at each name.
+async fn every_way_of_searching_finds_the_same(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    let mut names = Vec::new();
+    for i in 0..180 {
+        let mut name = format!("n{i}");
+        for (word, has) in [
+            ("even", i % 2 == 0),
+            ("odd", i % 2 == 1),
+            ("third", i % 3 == 0),
+            ("rare", i % 60 == 7),
+            ("early", i < 20),
+            ("seldom", i % 30 == 0),
+        ] {
+            if has {
+                name = format!("{name}-{word}");
+            }
+        }
+        home.clock.advance(1000);
+        push(core, &Caller::Operator, "main", &thing(&name, &[])).await.unwrap();
+        names.push(name);
+    }
+    for search in [
+        "even",
+        "odd",
+        "even odd",
+        "third even",
+        "rare",
+        "early",
+        "early odd",
+        "seldom even",
+        "ev od",
+        "e o",
+        "n1",
+        "no",
+    ] {
+        for sort in [PathSort::Newest, PathSort::Name] {
+            let words: Vec<&str> = search.split(' ').collect();
+            let has = |name: &&String| words.iter().all(|word| name.split('-').any(|part| part.starts_with(word)));
+            let mut expected: Vec<&String> = names.iter().rev().filter(has).collect();
+            if sort == PathSort::Name {
+                expected.sort();
+            }
+            let (mut found, mut page) = (Vec::new(), 0);
+            loop {
+                let query = PathQuery { search: search.to_owned(), sort, page, ..PathQuery::default() };
+                let listed = core.path().list(&Caller::Operator, "main", &query).await.unwrap();
+                found.extend(listed.rows.into_iter().map(|row| row.name));
+                if !listed.has_next {
+                    break;
+                }
+                page += 1;
+            }
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{search} by {sort:?}");
+        }
+    }
 }
 
 async fn the_sweep_leaves_what_is_needed(home: Home) {
