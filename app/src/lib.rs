@@ -5,6 +5,8 @@
 #![recursion_limit = "256"]
 
 pub mod calls;
+#[cfg(all(feature = "ssr", debug_assertions))]
+pub mod kit;
 mod lazy;
 pub mod live;
 pub mod pages;

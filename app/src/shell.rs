@@ -51,7 +51,7 @@ pub fn shell(options: LeptosOptions) -> impl IntoView {
 }
 
 #[cfg(feature = "ssr")]
-mod policy {
+pub(crate) mod policy {
     use http::{HeaderValue, header::CONTENT_SECURITY_POLICY};
     use leptos::{nonce::Nonce, prelude::*};
     use leptos_axum::ResponseOptions;

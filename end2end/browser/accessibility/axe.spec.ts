@@ -41,6 +41,11 @@ test.use({ bypassCSP: true, allowed: /Failed to load resource.*40\d/ });
 
 async function check(page: Page, where: string): Promise<void> {
   await alive(page);
+  await checkShown(page, where);
+}
+
+/** The same of a page that the browser does not take over. */
+async function checkShown(page: Page, where: string): Promise<void> {
   await page.addScriptTag({ path: axe });
   const found = await page.evaluate(async () => {
     // What is still fading in has less contrast than it will have.
@@ -74,6 +79,15 @@ for (const colorScheme of ["light", "dark"] as const) {
           await page.goto(iglu.url + path);
           await check(page, path);
         }
+      });
+
+      test("the kit", async ({ page, iglu }) => {
+        const answer = await page.goto(`${iglu.url}/_kit`);
+        test.skip(answer?.status() === 404, "builds for release have no page of the kit");
+        await expect(page.getByRole("heading", { name: "Pictures" })).toBeVisible();
+        await checkShown(page, "the kit");
+        await page.getByRole("button", { name: "Open a dialog" }).click();
+        await checkShown(page, "the kit's dialog");
       });
 
       test("set-up, a refusal, a new token, a dialog, the menu", async ({ page, iglu, fresh }) => {

@@ -12,6 +12,8 @@ use axum::{
     routing::get,
 };
 use iglu_api::CacheName;
+#[cfg(debug_assertions)]
+use iglu_app::kit;
 use iglu_app::{
     App, AssetRoot,
     calls::{
@@ -61,6 +63,16 @@ pub fn router(core: Core, site: Arc<Site>) -> Router {
                     None => unknown_page(request).await,
                 }
             }
+        }
+    };
+    // The kit's page of debug builds.
+    #[cfg(debug_assertions)]
+    let fallback = {
+        let options = ui.site.options.clone();
+        let kit = leptos_axum::render_app_async_with_context(context.clone(), move || kit::document(&options));
+        move |request: Request| {
+            let (kit, fallback) = (kit.clone(), fallback.clone());
+            async move { if request.uri().path() == "/_kit" { kit(request).await } else { fallback(request).await } }
         }
     };
     let pages = Router::new()

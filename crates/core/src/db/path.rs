@@ -102,7 +102,9 @@ fn find_paths(query: &PathQuery, terms: &[String], way: Way<'_>) -> (String, Vec
             let (from, to) = (text((*word).to_owned()), text(past(word)));
             format!("SELECT path_id FROM path_word WHERE cache_id = $1 AND word >= {from} AND word < {to}")
         });
-        conditions.push(format!("p.id IN ({})", with.collect::<Vec<_>>().join(" INTERSECT ")));
+        let found = with.collect::<Vec<_>>().join(" INTERSECT ");
+        // The limit takes nothing away; it says to an engine that guesses that there are few.
+        conditions.push(format!("p.id IN (SELECT path_id FROM ({found}) AS found LIMIT {})", FEW + 1));
     }
     for term in terms {
         let literal = like_literal(term);
@@ -321,7 +323,8 @@ impl Db {
             read!(self, |pool| sqlx::query_as(sql).bind(cache_id).bind(limit).bind(offset).fetch_all(pool).await?)
         } else {
             // The index has what stands between hyphens.
-            let mut words: Vec<&str> = terms.iter().filter_map(|term| term.split('-').next()).collect();
+            let mut words: Vec<&str> =
+                terms.iter().flat_map(|term| term.split('-')).filter(|word| !word.is_empty()).collect();
             words.sort_by_key(|word| std::cmp::Reverse(word.len()));
             let mut few = None;
             for word in &words {

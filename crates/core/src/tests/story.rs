@@ -404,7 +404,7 @@ async fn every_way_of_searching_finds_the_same(home: Home) {
     ] {
         for sort in [PathSort::Newest, PathSort::Name] {
             let words: Vec<&str> = search.split(' ').collect();
-            let has = |name: &&String| words.iter().all(|word| name.split('-').any(|part| part.starts_with(word)));
+            let has = |name: &&String| words.iter().all(|word| format!("-{name}").contains(&format!("-{word}")));
             let mut expected: Vec<&String> = names.iter().rev().filter(has).collect();
             if sort == PathSort::Name {
                 expected.sort();
