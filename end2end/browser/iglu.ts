@@ -17,13 +17,26 @@ export class Iglu {
   private constructor(
     readonly url: string,
     readonly data: string,
+    /** Empty where it was set up before. */
     readonly setupLink: string,
     private readonly process: ChildProcess,
   ) {}
 
+  /** Starts a server with a made-up year, and gives the password of its administrator. */
+  static async demo(): Promise<{ iglu: Iglu; password: string }> {
+    const data = await mkdtemp(path.join(tmpdir(), "iglu-browser-"));
+    const { stdout } = await promisify(execFile)(binary, ["demo", "--data", data]);
+    const password = stdout.match(/password (\S+)/)?.[1] ?? "";
+    return { iglu: await Iglu.over(data, /Iglu is at/), password };
+  }
+
   /** Starts a server that has never been set up. */
   static async start(): Promise<Iglu> {
-    const data = await mkdtemp(path.join(tmpdir(), "iglu-browser-"));
+    return Iglu.over(await mkdtemp(path.join(tmpdir(), "iglu-browser-")), /http:\S+\/setup\/\S+/);
+  }
+
+  /** Starts a server on a folder, and waits for what it says. */
+  private static async over(data: string, awaited: RegExp): Promise<Iglu> {
     const [port, opsPort] = await freePorts(2);
     const url = `http://127.0.0.1:${port}`;
     const child = spawn(
@@ -35,13 +48,13 @@ export class Iglu {
     const link = new Promise<string>((resolve, reject) => {
       const listen = (chunk: Buffer) => {
         said += chunk.toString();
-        const found = said.match(/http:\S+\/setup\/\S+/);
+        const found = said.match(awaited);
         if (found) resolve(found[0]);
       };
       child.stdout.on("data", listen);
       child.stderr.on("data", listen);
       child.on("error", reject);
-      child.on("exit", (code) => reject(new Error(`${binary} ended with ${code} before its set-up link:\n${said}`)));
+      child.on("exit", (code) => reject(new Error(`${binary} ended with ${code} before it was ready:\n${said}`)));
     });
     const setupLink = await link;
     for (let tries = 0; ; tries++) {
