@@ -8,7 +8,7 @@ import path from "node:path";
 import { promisify } from "node:util";
 
 const root = path.resolve(__dirname, "../..");
-const binary = process.env.IGLU_BIN ?? path.join(root, "target/debug/iglu");
+export const binary = process.env.IGLU_BIN ?? path.join(root, "target/debug/iglu");
 const emulator = process.env.CACHIX_EMULATOR ?? path.join(path.dirname(binary), "cachix-emulator");
 
 export const admin = { name: "ada", password: "correct horse battery" };
