@@ -4,6 +4,12 @@
 use iglu_api::event::LiveEvent;
 #[cfg(feature = "hydrate")]
 use leptos::prelude::*;
+#[cfg(feature = "hydrate")]
+use std::{rc::Rc, time::Duration};
+
+/// How long events gather before a page is loaded again because of them.
+#[cfg(feature = "hydrate")]
+const SOON: Duration = Duration::from_millis(500);
 
 /// The stream of the tab, for the pages in the frame.
 #[derive(Clone, Copy)]
@@ -48,6 +54,35 @@ pub fn listen(on_event: impl Fn(&LiveEvent) + 'static) {
             live.listeners.try_update_value(|listeners| listeners.remove(id));
         });
     }
+}
+
+/// Loads something again soon after an event that it shows a part of: once for however many events come meanwhile. A busy cache has
+/// hundreds of them in a second.
+#[cfg_attr(not(feature = "hydrate"), allow(unused_variables))]
+pub fn reload_on(shows: impl Fn(&LiveEvent) -> bool + 'static, reload: impl Fn() + Clone + Send + Sync + 'static) {
+    #[cfg(feature = "hydrate")]
+    Effect::new({
+        let shows = Rc::new(shows);
+        move |_| {
+            let (shows, reload) = (shows.clone(), reload.clone());
+            let waiting = StoredValue::new(None::<TimeoutHandle>);
+            listen(move |event| {
+                if shows(event) && waiting.with_value(Option::is_none) {
+                    let reload = reload.clone();
+                    let due = move || {
+                        waiting.set_value(None);
+                        reload();
+                    };
+                    waiting.set_value(set_timeout_with_handle(due, SOON).ok());
+                }
+            });
+            on_cleanup(move || {
+                if let Some(Some(waiting)) = waiting.try_get_value() {
+                    waiting.clear();
+                }
+            });
+        }
+    });
 }
 
 #[cfg(feature = "hydrate")]

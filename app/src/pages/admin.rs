@@ -3,7 +3,7 @@
 use super::loaded::when_loaded;
 use crate::{
     calls::instance::instance_get,
-    live::listen,
+    live::reload_on,
     ui::{
         badge::{Badge, Tone},
         fact::Fact,
@@ -41,13 +41,7 @@ pub fn AdminPage() -> impl IntoView {
 #[component]
 pub fn AdminServer() -> impl IntoView {
     let instance = Resource::new_blocking(|| (), |_| instance_get());
-    Effect::new(move |_| {
-        listen(move |event| {
-            if matches!(event, LiveEvent::WorkChanged) {
-                instance.refetch();
-            }
-        });
-    });
+    reload_on(|event| matches!(event, LiveEvent::WorkChanged), move || instance.refetch());
     when_loaded(instance, |instance| view! { <Server instance /> }.into_any())
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     calls::{overview::overview_get, statistics::statistics_get},
-    live::listen,
+    live::reload_on,
     ui::{
         empty::Empty,
         form::sentence,
@@ -37,12 +37,10 @@ pub fn OverviewPage() -> impl IntoView {
     let query = use_query_map();
     let span = Memo::new(move |_| query.with(|query| query.get("span").unwrap_or_default()));
     let statistics = Resource::new_blocking(move || span.get(), |span| statistics_get(String::new(), span));
-    Effect::new(move |_| {
-        listen(move |event| match event {
-            LiveEvent::PathPushed { .. } | LiveEvent::CountersChanged => overview.refetch(),
-            LiveEvent::Hello { .. } | LiveEvent::WorkChanged => {}
-        });
-    });
+    reload_on(
+        |event| matches!(event, LiveEvent::PathPushed { .. } | LiveEvent::CountersChanged),
+        move || overview.refetch(),
+    );
     // What is live is made anew when it changes; the charts, which somebody may be reading, are not.
     view! {
         <PageHead title="Overview" action=|| view! { <NewCache /> } />

@@ -5,6 +5,7 @@
 pub mod account;
 pub mod attic;
 pub mod bounded;
+pub mod builder;
 pub mod cache;
 pub mod check;
 pub mod event;
@@ -13,15 +14,17 @@ pub mod instance;
 pub mod key;
 pub mod member;
 pub mod name;
+pub mod node;
 pub mod overview;
 pub mod path;
 pub mod pin;
 pub mod retention;
+pub mod run;
 pub mod statistics;
 pub mod time;
 pub mod token;
 pub mod why;
 pub mod work;
 
-pub use name::{CacheName, NameError, UserName};
+pub use name::{BuilderName, CacheName, NameError, Reference, Repository, UserName};
 pub use time::Timestamp;

@@ -98,6 +98,114 @@ impl UserName {
     }
 }
 
+/// The name of a builder: 1 to 50 of `a-z 0-9 - _ .`, the first a letter or digit. It stands in URLs and in the names of pins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(try_from = "String", into = "String")]
+pub struct BuilderName(Box<str>);
+
+impl BuilderName {
+    pub fn parse(text: &str) -> Result<BuilderName, NameError> {
+        check("builder", text, 50, |c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_' | '.'))?;
+        // The address of the page that makes one.
+        if text == "new" {
+            return refused("builder", "\"new\" is needed by Iglu's own pages; choose another");
+        }
+        Ok(BuilderName(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where a repository is: `https://…`, `http://…`, `ssh://[user@]host/…` or `user@host:path`. A folder of the machine that builds is
+/// none, and neither is anything that git would run as a program.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(try_from = "String", into = "String")]
+pub struct Repository(Box<str>);
+
+impl Repository {
+    pub fn parse(text: &str) -> Result<Repository, NameError> {
+        let refuse = |why: &str| refused("repository", why);
+        let text = text.trim();
+        if text.is_empty() {
+            return refuse("is missing");
+        }
+        if text.len() > 2000 || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return refuse("is an address without blanks, of at most 2000 characters");
+        }
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (scheme, rest),
+            // The short form of ssh; a folder has no colon before its first slash.
+            None => match text.split_once(':') {
+                Some((host, path)) if !host.contains('/') && !path.is_empty() => ("ssh", host),
+                _ => return refuse("is an address: https://…, ssh://… or user@host:path"),
+            },
+        };
+        if !matches!(scheme, "https" | "http" | "ssh") {
+            return refuse("is reached by https, http or ssh");
+        }
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        if host.is_empty() || host.starts_with('-') || user.is_some_and(|user| user.starts_with('-')) {
+            return refuse("names no host");
+        }
+        if user.is_some_and(|user| user.contains(':') || scheme != "ssh") {
+            return refuse("has its password or token in the field for the credential, not in the address");
+        }
+        Ok(Repository(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_ssh(&self) -> bool {
+        !self.0.starts_with("https://") && !self.0.starts_with("http://")
+    }
+}
+
+/// What of a repository is built: a branch, a tag, a full reference or a commit, by git's own rules for names
+/// (`git-check-ref-format`), and never an option.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(try_from = "String", into = "String")]
+pub struct Reference(Box<str>);
+
+impl Reference {
+    pub fn parse(text: &str) -> Result<Reference, NameError> {
+        let refuse = |why: &str| refused("reference", why);
+        if text.is_empty() {
+            return refuse("is missing: name a branch, a tag or a commit");
+        }
+        if text.len() > 255 || text.contains(|c: char| c.is_control() || " ~^:?*[\\".contains(c)) {
+            return refuse("has at most 255 characters, without blanks and without ~ ^ : ? * [ \\");
+        }
+        if text.starts_with(['-', '/', '.']) || text.ends_with(['/', '.']) || text.ends_with(".lock") {
+            return refuse("cannot begin with - / . or end with / . or .lock");
+        }
+        if text.contains("..") || text.contains("//") || text.contains("@{") || text == "@" {
+            return refuse("cannot contain .. or // or @{");
+        }
+        Ok(Reference(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the full hash of a commit.
+    pub fn is_commit(&self) -> bool {
+        matches!(self.0.len(), 40 | 64) && self.0.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    }
+}
+
+fn refused<T>(noun: &str, why: &str) -> Result<T, NameError> {
+    Err(NameError(format!("the {noun} {why}")))
+}
+
 fn check(noun: &str, text: &str, longest: usize, allowed: fn(char) -> bool) -> Result<(), NameError> {
     let refuse = |why: String| Err(NameError(format!("a {noun} name {why}")));
     if text.is_empty() {
@@ -158,10 +266,71 @@ macro_rules! text_newtype {
 
 text_newtype!(CacheName);
 text_newtype!(UserName);
+text_newtype!(BuilderName);
+text_newtype!(Repository);
+text_newtype!(Reference);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repositories() {
+        for good in [
+            "https://github.com/a/b",
+            "http://127.0.0.1:3000/a.git",
+            "ssh://git@host:22/a/b.git",
+            "git@github.com:a/b.git",
+            "host:a/b",
+        ] {
+            assert!(Repository::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "/srv/git/a",
+            "./a",
+            "file:///srv/git/a",
+            "ext::sh -c touch% /tmp/x",
+            "ext::sh",
+            "git://host/a",
+            "https://user:secret@host/a",
+            "https://token@host/a",
+            "ssh://-oProxyCommand=x/a",
+            "ssh://-l@host/a",
+            "-u@host:x",
+            "--upload-pack=touch",
+            "https:///a",
+        ] {
+            assert!(Repository::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Repository::parse("git@github.com:a/b.git").unwrap().is_ssh());
+    }
+
+    #[test]
+    fn references() {
+        for good in ["main", "release/24.11", "v1.0", "refs/pull/7/head", &"a".repeat(40)] {
+            assert!(Reference::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "--upload-pack=touch /tmp/x",
+            "-x",
+            "a b",
+            "a..b",
+            "a~1",
+            "a^",
+            "x:y",
+            "/a",
+            "a/",
+            "a.lock",
+            "@{1}",
+            "a\n",
+        ] {
+            assert!(Reference::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Reference::parse(&"a".repeat(40)).unwrap().is_commit());
+        assert!(!Reference::parse("main").unwrap().is_commit());
+    }
 
     #[test]
     fn cache_names() {

@@ -51,10 +51,11 @@ impl Core {
     }
 
     async fn fetched(&self, url: &str) -> std::result::Result<(u16, String), String> {
-        // Without the URL, which stands beside it.
+        // Without the URL, which stands beside it; the innermost cause says what somebody can mend.
         let plain = |error: reqwest::Error| {
             let error = error.without_url();
-            std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+            let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+            causes.last().map_or_else(|| error.to_string(), ToString::to_string)
         };
         let mut response = self.upstream().client().map_err(plain)?.get(url).send().await.map_err(plain)?;
         let mut body = Vec::new();

@@ -56,6 +56,55 @@ test("the list of paths grows without a reload", async ({ page, fresh }) => {
   await expect(page.getByRole("row")).toHaveCount(5);
 });
 
+test("a tab that is left open does not grow", async ({ page, fresh }) => {
+  test.setTimeout(120_000);
+  await setUp(page, fresh.setupLink);
+  const { token } = await fresh.admin("token", "create", "busy", "--cache", "main", "--scope", "push");
+  const browser = await page.context().newCDPSession(page);
+  const weigh = async () => {
+    await browser.send("HeapProfiler.collectGarbage");
+    const { nodes, jsEventListeners } = await browser.send("Memory.getDOMCounters");
+    const heap = await browser.send("Runtime.getHeapUsage");
+    return { nodes, jsEventListeners, heap: heap.usedSize };
+  };
+  // What came last stands on top; pushes that run beside each other do not end in their order.
+  const showsNewest = async () => {
+    const listed = (await fresh.admin("path", "list", "main")) as unknown as { rows: { name: string }[] };
+    await expect(page.getByText(listed.rows[0].name, { exact: true }).first()).toBeVisible({ timeout: 20_000 });
+  };
+  for (const address of ["/", "/caches/main/paths"]) {
+    await page.goto(fresh.url + address);
+    await alive(page);
+    // Past the first, when a list is as long as it gets and everything that is loaded once is loaded.
+    await fresh.push("main", token, 100, address.length);
+    await showsNewest();
+    const before = await weigh();
+    for (const seed of [1, 2, 3, 4]) {
+      await fresh.push("main", token, 100 + seed, 100 * address.length + seed);
+      await showsNewest();
+    }
+    const after = await weigh();
+    expect(after.nodes, `nodes of ${address}`).toBeLessThanOrEqual(before.nodes + 50);
+    expect(after.jsEventListeners, `listeners of ${address}`).toBeLessThanOrEqual(before.jsEventListeners + 10);
+    expect(after.heap, `heap of ${address}, in bytes`).toBeLessThan(before.heap + 1_000_000);
+  }
+});
+
+test("a cache that does not work says so", async ({ page, fresh }) => {
+  await page.goto(fresh.setupLink);
+  await page.getByLabel("Public URL").fill("http://127.0.0.1:9");
+  await page.getByLabel("Name").first().fill(admin.name);
+  await page.getByLabel("Password").fill(admin.password);
+  await page.getByLabel("Name").nth(1).fill("main");
+  await page.getByRole("button", { name: "Set up" }).click();
+  await page.waitForURL("**/caches/main/first-push");
+  await page.goto(`${fresh.url}/caches/main`);
+  await alive(page);
+  await page.getByRole("button", { name: "Try it" }).click();
+  await expect(page.getByText("GET http://127.0.0.1:9/main/nix-cache-info")).toBeVisible();
+  await expect(page.getByText(/cannot be reached from the server: .*refused/)).toBeVisible();
+});
+
 test.describe("refused", () => {
   // The browser notes each refused call.
   test.use({ allowed: /Failed to load resource.*40\d/ });
