@@ -15,4 +15,6 @@ pub enum LiveEvent {
     CountersChanged,
     /// Background work began or ended. For administrators.
     WorkChanged,
+    /// A run was queued, began, or ended, of any cache.
+    RunsChanged,
 }

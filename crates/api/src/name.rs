@@ -138,9 +138,11 @@ impl Repository {
         }
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (scheme, rest),
-            // The short form of ssh; a folder has no colon before its first slash.
+            // The short form of ssh; a folder has no colon before its first slash, and git runs a program for two colons.
             None => match text.split_once(':') {
-                Some((host, path)) if !host.contains('/') && !path.is_empty() => ("ssh", host),
+                Some((host, path)) if !host.contains('/') && !path.is_empty() && !path.starts_with(':') => {
+                    ("ssh", host)
+                }
                 _ => return refuse("is an address: https://…, ssh://… or user@host:path"),
             },
         };

@@ -8,6 +8,7 @@ mod address;
 pub mod backup;
 mod blob;
 pub mod build_log;
+pub mod builder;
 pub mod cache;
 pub mod caller;
 pub mod check;
@@ -25,6 +26,7 @@ pub mod invitation;
 pub mod key;
 mod login_limit;
 pub mod member;
+pub mod node;
 mod overview;
 pub mod path;
 mod path_detail;
@@ -37,6 +39,7 @@ pub mod realisation;
 pub mod reconcile;
 pub mod restore;
 pub mod retention;
+pub mod run;
 mod scrub;
 pub mod secret;
 pub mod setup;
@@ -74,7 +77,7 @@ use std::{
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// Where a server that was never started would be.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -113,6 +116,8 @@ pub struct Limits {
     pub open_uploads: u32,
     /// How fast stored files are read again in the background; `None` for not at all.
     pub scrub_bytes_per_second: Option<u64>,
+    /// How long a node may be silent about a run before another one gets it, in milliseconds.
+    pub run_lease: i64,
 }
 
 impl Default for Limits {
@@ -122,6 +127,7 @@ impl Default for Limits {
             nar_file_bytes: 100 << 30,
             open_uploads: 1000,
             scrub_bytes_per_second: Some(10 << 20),
+            run_lease: 2 * Timestamp::MINUTE,
         }
     }
 }
@@ -164,6 +170,8 @@ pub struct Inner {
     configuration: OnceLock<Vec<Setting>>,
     pub totals: Totals,
     pub events: Events,
+    /// Something in the queue of runs, or about who takes them, changed.
+    queue_changed: Notify,
     password_permits: Semaphore,
     login_limit: login_limit::LoginLimit,
     verify_permits: Arc<Semaphore>,
@@ -216,6 +224,7 @@ impl Core {
             configuration: OnceLock::new(),
             totals: Totals::default(),
             events: Events::default(),
+            queue_changed: Notify::new(),
             password_permits: Semaphore::new(2),
             login_limit: login_limit::LoginLimit::default(),
             verify_permits: Arc::new(Semaphore::new(cores)),

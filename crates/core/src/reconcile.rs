@@ -36,6 +36,8 @@ pub enum Reconciler {
     StorageWatch,
     /// Signs what is older than a key.
     Resign,
+    /// Takes runs back from nodes that are lost.
+    Runs,
     /// Shows paths whose missing references an upstream has.
     Held,
     /// Looks at files that could not be read.
@@ -55,11 +57,12 @@ pub enum Reconciler {
 }
 
 impl Reconciler {
-    pub const ALL: [Reconciler; 12] = [
+    pub const ALL: [Reconciler; 13] = [
         Reconciler::ActivityFlush,
         Reconciler::DirectoryRefresh,
         Reconciler::StorageWatch,
         Reconciler::Resign,
+        Reconciler::Runs,
         Reconciler::Held,
         Reconciler::Suspects,
         Reconciler::Scrub,
@@ -76,6 +79,7 @@ impl Reconciler {
             Reconciler::DirectoryRefresh => "directory_refresh",
             Reconciler::StorageWatch => "storage_watch",
             Reconciler::Resign => "resign",
+            Reconciler::Runs => "runs",
             Reconciler::Held => "held",
             Reconciler::Suspects => "suspects",
             Reconciler::Scrub => "scrub",
@@ -94,6 +98,7 @@ impl Reconciler {
             Reconciler::DirectoryRefresh => "takes over what other processes changed",
             Reconciler::StorageWatch => "looks whether the storage is there and ours",
             Reconciler::Resign => "signs older paths with new keys",
+            Reconciler::Runs => "queues runs again whose node is lost",
             Reconciler::Held => "shows paths that an upstream completes",
             Reconciler::Suspects => "reads files again that could not be read",
             Reconciler::Scrub => "reads every stored file again, by and by",
@@ -110,7 +115,7 @@ impl Reconciler {
         Duration::from_secs(match self {
             Reconciler::DirectoryRefresh => 1,
             Reconciler::Resign => 2,
-            Reconciler::StorageWatch | Reconciler::Collect => 5,
+            Reconciler::StorageWatch | Reconciler::Collect | Reconciler::Runs => 5,
             Reconciler::Held => 10,
             Reconciler::Suspects => 15,
             Reconciler::ActivityFlush => 30,
@@ -128,6 +133,14 @@ impl Reconciler {
             Reconciler::DirectoryRefresh => core.refresh().await?,
             Reconciler::StorageWatch => core.storage_check().await?,
             Reconciler::Resign => while crate::key::resign_some(core).await? {},
+            Reconciler::Runs => {
+                let recovered = core.runs_recover().await?;
+                return Ok(if recovered > 0 {
+                    format!("took {recovered} runs back from lost nodes")
+                } else {
+                    String::new()
+                });
+            }
             Reconciler::Held => core.push().release_held().await?,
             Reconciler::Suspects => {
                 let damaged = core.suspects_check().await?;

@@ -8,6 +8,7 @@ mod account;
 mod activity;
 mod aside;
 mod audited;
+mod builder;
 mod cache;
 mod check;
 mod dead;
@@ -17,6 +18,7 @@ mod invitation;
 mod key;
 pub(crate) mod load;
 mod member;
+mod node;
 #[cfg(test)]
 pub(crate) mod past;
 mod path;
@@ -24,12 +26,14 @@ mod pin;
 mod push;
 mod reference;
 mod retention;
+mod run;
 mod side;
 mod token;
 
 pub(crate) use account::{AccountRow, NewSession};
 pub(crate) use activity::{ActivityDelta, ActivityRow};
 pub(crate) use aside::{AsideFound, DamagedRow, Departure};
+pub(crate) use builder::BuilderFound;
 pub(crate) use cache::{CacheRow, CacheUpdate, NewCache};
 pub(crate) use check::NarRow;
 pub(crate) use dead::DeadFile;
@@ -37,11 +41,13 @@ pub(crate) use files::NamedFile;
 pub(crate) use invitation::{InvitationFound, NewInvitation};
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
 pub(crate) use member::role;
+pub(crate) use node::{Greeting, NodeFound};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
 pub(crate) use push::{Commit, Covered, HeldRow, NewFile, Outcome, PartRow, UploadRow};
 pub(crate) use reference::LinkedRow;
 pub(crate) use retention::{GraphRow, RemovalRow, SetAside};
+pub(crate) use run::{Claim, NewRun, RunDerivationRow, RunFound, Taken, Told};
 pub(crate) use side::{ListedLog, NewLog};
 pub(crate) use token::{NewToken, scope};
 
@@ -324,6 +330,7 @@ mod tests {
             activity::ALL,
             aside::ALL,
             audited::ALL,
+            builder::ALL,
             cache::ALL,
             check::ALL,
             dead::ALL,
@@ -331,11 +338,13 @@ mod tests {
             invitation::ALL,
             key::ALL,
             member::ALL,
+            node::ALL,
             path::ALL,
             pin::ALL,
             push::ALL,
             reference::ALL,
             retention::ALL,
+            run::ALL,
             side::ALL,
             token::ALL,
         ]

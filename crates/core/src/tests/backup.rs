@@ -170,6 +170,7 @@ async fn furnish(home: &Home) -> String {
     let gone = thing("gone", &[]);
     push(core, operator, "main", &gone).await.unwrap();
     core.retention().remove(operator, "main", &[gone.claim.store_path.hash()], false).await.unwrap();
+    super::runs::furnish(core).await;
     core.db.file_set_dead("nar", &[7; 32], 7, core.now().0).await.unwrap();
     core.fetch().nar(&main, &leaf.claim.nar_hash).await.unwrap().unwrap();
     core.note_reader(&main, None, std::time::Duration::ZERO);
