@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &str)] = &[
     ("iglu-app", "iglu-api"),
     ("iglu-app", "iglu-core"),
     ("iglu-bench", "iglu-end2end"),
+    ("iglu-builder", "iglu-api"),
+    ("iglu-builder", "nix-compat"),
     ("iglu-core", "iglu-api"),
     ("iglu-core", "nix-compat"),
     ("iglu-end2end", "nix-compat"),

@@ -225,7 +225,7 @@ fn check_spec(spec: &BuilderSpec) -> Result<()> {
     match &spec.what {
         What::Flake { folder, outputs } => {
             check_relative("folder", folder)?;
-            check_list("outputs", outputs, |output| is_attribute(output))?;
+            check_list("outputs", outputs, is_attribute)?;
             if outputs.is_empty() {
                 return Err(Error::invalid("outputs", "name what to build: packages, checks, or an attribute"));
             }
@@ -235,7 +235,7 @@ fn check_spec(spec: &BuilderSpec) -> Result<()> {
             if file.is_empty() {
                 return Err(Error::invalid("file", "name the Nix file"));
             }
-            check_list("attributes", attributes, |attribute| is_attribute(attribute))?;
+            check_list("attributes", attributes, is_attribute)?;
         }
         What::Command { command } => {
             if command.trim().is_empty() || command.len() > LONGEST || command.contains('\0') {

@@ -1,0 +1,138 @@
+//! From what a builder names to derivations.
+
+use crate::{
+    nixlog::plain,
+    report::Reporter,
+    run::Failure,
+    sandbox::{Room, Sandbox},
+};
+use iglu_api::builder::What;
+
+/// Kinds of flake outputs that are there for each system.
+const BY_SYSTEM: [&str; 4] = ["packages", "checks", "devShells", "legacyPackages"];
+const SYSTEMS: &str = "nixosConfigurations";
+
+/// An attribute and its derivation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// As pins are named by it.
+    pub attribute: String,
+    /// With the store's folder.
+    pub drv: String,
+}
+
+/// Evaluates what is to be built. The first error ends it, with the words that Nix has for it.
+pub async fn evaluate(
+    sandbox: &Sandbox,
+    room: &Room,
+    what: &What,
+    systems: &[String],
+    reporter: &Reporter,
+) -> Result<Vec<Wanted>, Failure> {
+    let own = &sandbox.systems()[..1];
+    let systems = if systems.is_empty() { own } else { systems };
+    let mut wanted = Vec::new();
+    match what {
+        What::Flake { folder, outputs } => {
+            let folder = if folder.is_empty() { String::new() } else { format!("&dir={folder}") };
+            let flake = format!("git+file:///build/src?shallow=1{folder}");
+            for attribute in attributes(sandbox, room, &flake, outputs, systems, reporter).await? {
+                let installable = format!("{flake}#{attribute}");
+                let drv = nix(sandbox, room, &["path-info", "--derivation", &installable], reporter).await?;
+                let drv = drv.lines().next().unwrap_or_default().trim().to_owned();
+                wanted.push(Wanted { attribute, drv });
+            }
+        }
+        What::File { file, attributes } => {
+            let file = format!("/build/src/{file}");
+            let mut names: Vec<&str> = attributes.iter().map(String::as_str).collect();
+            if names.is_empty() {
+                names.push("");
+            }
+            for name in names {
+                let mut args = vec![file.as_str()];
+                if !name.is_empty() {
+                    args.extend(["-A", name]);
+                }
+                let told = run(sandbox, room, "nix-instantiate", &args, reporter).await?;
+                let drvs = told.lines().map(|line| line.split('!').next().unwrap_or_default().trim());
+                let drvs = drvs.filter(|line| line.ends_with(".drv"));
+                let attribute = if name.is_empty() { "default".to_owned() } else { name.to_owned() };
+                wanted.extend(drvs.map(|drv| Wanted { attribute: attribute.clone(), drv: drv.to_owned() }));
+            }
+        }
+        What::Command { .. } => {}
+    }
+    match wanted.iter().find(|one| !one.drv.starts_with("/nix/store/") || !one.drv.ends_with(".drv")) {
+        Some(bad) => Err(Failure::Failed(format!("{} is no derivation", bad.attribute))),
+        None => Ok(wanted),
+    }
+}
+
+/// The full attributes that the outputs of a flake stand for.
+async fn attributes(
+    sandbox: &Sandbox,
+    room: &Room,
+    flake: &str,
+    outputs: &[String],
+    systems: &[String],
+    reporter: &Reporter,
+) -> Result<Vec<String>, Failure> {
+    let names = async |attribute: &str| -> Result<Vec<String>, Failure> {
+        let installable = format!("{flake}#{attribute}");
+        let told =
+            nix(sandbox, room, &["eval", "--json", &installable, "--apply", "builtins.attrNames"], reporter).await?;
+        serde_json::from_str(&told).map_err(|_| Failure::Failed(format!("{attribute} has no names")))
+    };
+    let mut all = Vec::new();
+    for output in outputs {
+        let first = output.split('.').next().unwrap_or_default();
+        if BY_SYSTEM.contains(&output.as_str()) {
+            for system in systems {
+                let within = format!("{output}.{system}");
+                all.extend(names(&within).await?.iter().map(|name| format!("{within}.{}", quoted(name))));
+            }
+        } else if output == SYSTEMS {
+            let hosts = names(SYSTEMS).await?;
+            all.extend(hosts.iter().map(|name| format!("{SYSTEMS}.{}.config.system.build.toplevel", quoted(name))));
+        } else if BY_SYSTEM.contains(&first) || first == SYSTEMS {
+            all.push(output.clone());
+        } else {
+            all.extend(systems.iter().map(|system| format!("packages.{system}.{output}")));
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|attribute| seen.insert(attribute.clone()));
+    Ok(all)
+}
+
+/// A name as a part of an attribute path.
+fn quoted(name: &str) -> String {
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace(['"', '\\'], "")) }
+}
+
+async fn nix(sandbox: &Sandbox, room: &Room, args: &[&str], reporter: &Reporter) -> Result<String, Failure> {
+    run(sandbox, room, "nix", args, reporter).await
+}
+
+async fn run(
+    sandbox: &Sandbox,
+    room: &Room,
+    program: &str,
+    args: &[&str],
+    reporter: &Reporter,
+) -> Result<String, Failure> {
+    let output = sandbox.output(room, program, args).await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    for line in said.lines().filter(|line| !line.trim().is_empty()) {
+        reporter.line(None, line);
+    }
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    let said = plain(&said);
+    let error = said.find("error:").map_or(said.as_str(), |at| &said[at..]);
+    let error = error.lines().map(str::trim).filter(|line| !line.is_empty()).take(6).collect::<Vec<_>>().join(" ");
+    Err(Failure::Failed(format!("evaluation: {}", error.chars().take(1000).collect::<String>())))
+}
