@@ -232,12 +232,20 @@ fn check_store_dir(store_dir: &str) -> Result<(), Error> {
 
 async fn missing(State(core): State<Core>, request: Request<Body>) -> Result<Json<MissingPaths>, AtticError> {
     let (head, body) = request.into_parts();
-    let caller = caller(&core, &head.headers).await?;
-    if matches!(caller, Caller::Anonymous { .. }) {
-        return Err(
-            Error::Unauthenticated("no token was sent; asking what to push needs one with push".to_owned()).into()
-        );
-    }
+    let caller = match caller(&core, &head.headers).await {
+        Ok(Caller::Anonymous { .. }) => {
+            Err(Error::Unauthenticated("no token was sent; asking what to push needs one with push".to_owned()))
+        }
+        known => known,
+    };
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(error) => {
+            // A client that is still sending would report a broken connection instead of the answer.
+            body::drain(body::stream(body));
+            return Err(error.into());
+        }
+    };
     let form = "a cache and a list of store path hashes";
     let bulk: bulk::Bulk<GetMissingPaths> = bulk::read(body, false, form).await?;
     let asked = bulk.asked;

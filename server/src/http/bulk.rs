@@ -37,6 +37,7 @@ where
         http_body::Body::size_hint(&body).exact().map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX));
     if announced > longest {
         let message = format!("the body of {announced} bytes is larger than the {longest} allowed here");
+        body::drain(body::stream(body));
         return Err(Error::TooLarge(message));
     }
     let mut chunks = body::stream(body);
@@ -58,7 +59,11 @@ where
         Ok(())
     };
     let slow = |_| Error::Interrupted(format!("the body took longer than {} seconds", DEADLINE.as_secs()));
-    tokio::time::timeout(DEADLINE, reading).await.map_err(slow)??;
+    let read = tokio::time::timeout(DEADLINE, reading).await.map_err(slow).flatten();
+    if let Err(error) = read {
+        body::drain(chunks);
+        return Err(error);
+    }
     let asked = tokio::task::spawn_blocking(move || serde_json::from_slice::<T>(&whole)).await?;
     let asked = asked.map_err(|error| Error::invalid("", format!("the body is not {form}: {error}")))?;
     Ok(Bulk { asked, turn })
