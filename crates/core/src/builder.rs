@@ -145,19 +145,11 @@ impl Builders<'_> {
         needed: Permission,
     ) -> Result<(BuilderFound, Arc<Cache>)> {
         let core = self.0;
-        let absent = || Error::NotFound(format!("there is no builder \"{}\"", name.escape_default()));
-        let found = core.db.builder_get(name).await?;
-        let Some((found, cache)) =
-            found.and_then(|found| core.directory.get_by_id(found.cache_id).map(|cache| (found, cache)))
-        else {
-            return Err(absent());
-        };
+        let hidden = || hidden(caller, &format!("builder \"{}\"", name.escape_default()));
+        let found = core.db.builder_get(name).await?.ok_or_else(hidden)?;
+        let cache = core.directory.get_by_id(found.cache_id).ok_or_else(hidden)?;
         if caller.permission(&cache).is_none() {
-            // Who does not say who asks hears that this is asked for, as everywhere.
-            return match caller {
-                Caller::Anonymous { .. } => Err(caller.unknown_cache(cache.name.as_str(), needed, Discretion::Hide)),
-                _ => Err(absent()),
-            };
+            return Err(hidden());
         }
         caller.require(&cache, needed, Discretion::Hide)?;
         Ok((found, cache))
@@ -200,6 +192,20 @@ impl Builders<'_> {
             || Error::internal(format!("the credential of builder {name} cannot be opened with this master key"));
         let json = self.0.master.open(&purpose(name), sealed).ok_or_else(broken)?;
         serde_json::from_slice(&json).map(Some).map_err(|_| broken())
+    }
+}
+
+/// What is said of a thing that is not there, and of one in a cache that the caller may not see: the same.
+pub(crate) fn hidden(caller: &Caller, what: &str) -> Error {
+    match caller {
+        Caller::Anonymous { problem } => {
+            let problem = problem.as_deref().unwrap_or("no token was sent");
+            Error::Unauthenticated(format!("{problem}; {what} may need a token for its cache"))
+        }
+        Caller::Token(token) if !caller.sees_all_caches() => {
+            Error::Unauthenticated(format!("token \"{}\" has no right on {what}, or there is none", token.name))
+        }
+        _ => Error::NotFound(format!("there is no {what}")),
     }
 }
 

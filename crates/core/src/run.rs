@@ -3,8 +3,8 @@
 
 use crate::{
     Core,
-    builder::{name_of, spec_of},
-    caller::{Caller, Token},
+    builder::{hidden, name_of, spec_of},
+    caller::{Caller, Discretion, Token},
     db::{Claim, NewRun, RunDerivationRow, RunFound, Taken, Told},
     directory::Cache,
     error::{Error, Result},
@@ -227,14 +227,15 @@ impl Runs<'_> {
 
     async fn open(&self, caller: &Caller, id: u64, needed: Permission) -> Result<(RunFound, Arc<Cache>)> {
         let core = self.0;
-        let absent = || Error::NotFound(format!("there is no run {id}"));
-        let number = i64::try_from(id).map_err(|_| absent())?;
-        let found = core.db.run_get(number).await?.ok_or_else(absent)?;
-        match core.builder().open(caller, &found.builder, needed).await {
-            Ok((_, cache)) => Ok((found, cache)),
-            Err(Error::NotFound(_)) => Err(absent()),
-            Err(error) => Err(error),
+        let hidden = || hidden(caller, &format!("run {id}"));
+        let number = i64::try_from(id).map_err(|_| hidden())?;
+        let found = core.db.run_get(number).await?.ok_or_else(hidden)?;
+        let cache = core.directory.get_by_id(found.cache_id).ok_or_else(hidden)?;
+        if caller.permission(&cache).is_none() {
+            return Err(hidden());
         }
+        caller.require(&cache, needed, Discretion::Hide)?;
+        Ok((found, cache))
     }
 
     /// What each node that takes work can build.

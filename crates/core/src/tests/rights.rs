@@ -3,12 +3,14 @@
 use super::*;
 use crate::{Client, Error, setup::SetupFinish};
 use iglu_api::{
+    builder::BuilderChange,
     cache::CacheChange,
     instance::AuditQuery,
     member::{Role, UserChange},
     path::PathQuery,
     pin::{Keep, PinCreate},
     retention::{PushLimits, Retention},
+    run::RunStart,
     statistics::Span,
     token::TokenCreate,
 };
@@ -31,7 +33,11 @@ fn heard<T>(result: Result<T>) -> Heard {
     match result {
         Err(Error::Unauthenticated(_)) => Who,
         Err(Error::Forbidden(_)) => No,
-        Err(Error::NotFound(message)) if message.starts_with("there is no cache") => Gone,
+        Err(Error::NotFound(message))
+            if ["cache", "builder", "run"].iter().any(|noun| message.starts_with(&format!("there is no {noun} "))) =>
+        {
+            Gone
+        }
         _ => Yes,
     }
 }
@@ -64,6 +70,9 @@ async fn every_method_as_every_caller() {
         (_, Permission::Own) => [Who, No, No, No, No, Yes, No, No, No, No, Yes, Yes, Yes],
     };
     for name in ["private", "open"] {
+        super::runs::builder(core, &format!("of-{name}"), name, super::runs::spec()).await;
+        let of = format!("of-{name}");
+        let run = core.run().start(&Caller::Operator, &of, &RunStart::default()).await.unwrap();
         let callers = [
             Caller::ANONYMOUS,
             token(1, id(name), Permission::Pull),
@@ -99,6 +108,12 @@ async fn every_method_as_every_caller() {
             use Permission::{Admin, Own, Pull, Push};
             let answers = [
                 ("cache.get", Pull, heard(core.cache().get(caller, name).await)),
+                ("builder.get", Pull, heard(core.builder().get(caller, &of).await)),
+                ("builder.change", Admin, heard(core.builder().change(caller, &of, &BuilderChange::default()).await)),
+                ("run.start", Push, heard(core.run().start(caller, &of, &RunStart::default()).await)),
+                ("run.get", Pull, heard(core.run().get(caller, run).await)),
+                ("run.log", Pull, heard(core.run().log(caller, run, 0, 1).await)),
+                ("run.cancel", Push, heard(core.run().cancel(caller, run).await)),
                 ("path.list", Pull, heard(core.path().list(caller, name, &PathQuery::default()).await)),
                 ("push.multipart_create", Push, heard(push.multipart_create(caller, name, Compression::Zstd).await)),
                 ("push.part_url", Push, heard(push.part_url(caller, name, upload, 1, &md5).await)),

@@ -202,6 +202,13 @@ async fn what_a_node_tells_counts_once(home: Home) {
     assert!(matches!(core.run().get(&stranger, id).await, Err(Error::NotFound(_))));
     assert!(matches!(core.run().log(&Caller::ANONYMOUS, id, 0, 1).await, Err(Error::Unauthenticated(_))));
     assert!(core.run().queue(&stranger).await.unwrap().is_empty());
+    // What is hidden and what is not there are told alike, but for what was asked for.
+    let words = |error: Error| error.to_string().replace("\"b\"", "it").replace("\"nothing\"", "it");
+    for caller in [Caller::ANONYMOUS, stranger, token(9, Some(-1), Permission::Push)] {
+        let private = core.builder().get(&caller, "b").await.unwrap_err();
+        let absent = core.builder().get(&caller, "nothing").await.unwrap_err();
+        assert_eq!(words(private), words(absent));
+    }
 }
 
 async fn a_lost_node_loses_its_runs(home: Home) {
