@@ -220,32 +220,40 @@ test("another login is ended from the account page", async ({ page, iglu, browse
   await other.close();
 });
 
-test("a page of an older server loads itself again, but not while somebody writes", async ({ page, iglu }) => {
-  await logIn(page, iglu);
-  let loads = 0;
-  page.on("load", () => loads++);
-  let others = 0;
-  // As if another build had been deployed meanwhile.
-  await page.route("**/events", async (route) => {
-    others++;
-    const body = `data: ${JSON.stringify({ kind: "hello", assets: "/assets/another" })}\n\n`;
-    await (others === 1 ? route.fulfill({ contentType: "text/event-stream", body }) : route.continue());
-  });
-  await page.goto(`${iglu.url}/caches`);
-  await expect.poll(() => loads, { message: "opened, and opened again" }).toBe(2);
-  await alive(page);
-  await expect(page.getByRole("heading", { name: "Caches", exact: true })).toBeVisible();
+test.describe("deployed anew", () => {
+  // A page that loads itself again while it still loads breaks off what it was fetching.
+  test.use({ allowed: /Failed to fetch|[Aa]bort|ERR_/ });
 
-  others = 0;
-  loads = 0;
-  await page.route("**/events", async (route) => {
-    // What is written in the first moment counts.
-    await page.getByLabel("Name").fill("half a na");
-    await route.fallback();
+  test("a page of an older server loads itself again, but not while somebody writes", async ({ page, iglu }) => {
+    await logIn(page, iglu);
+    // The page that one is led to may still load, and listen.
+    await page.goto("about:blank");
+    let loads = 0;
+    // Not the end of loading: a page may load itself again before that.
+    page.on("framenavigated", () => loads++);
+    let others = 0;
+    // As if another build had been deployed meanwhile.
+    await page.route("**/events", async (route) => {
+      others++;
+      const body = `data: ${JSON.stringify({ kind: "hello", assets: "/assets/another" })}\n\n`;
+      await (others === 1 ? route.fulfill({ contentType: "text/event-stream", body }) : route.continue());
+    });
+    await page.goto(`${iglu.url}/caches`);
+    await expect.poll(() => loads, { message: "opened, and opened again" }).toBe(2);
+    await alive(page);
+    await expect(page.getByRole("heading", { name: "Caches", exact: true })).toBeVisible();
+
+    others = 0;
+    loads = 0;
+    await page.route("**/events", async (route) => {
+      // What is written in the first moment counts.
+      await page.getByLabel("Name").fill("half a na");
+      await route.fallback();
+    });
+    await page.goto(`${iglu.url}/caches/new`);
+    await expect.poll(() => others).toBeGreaterThan(0);
+    await page.waitForTimeout(1_000);
+    expect(loads).toBe(1);
+    await expect(page.getByLabel("Name")).toHaveValue("half a na");
   });
-  await page.goto(`${iglu.url}/caches/new`);
-  await expect.poll(() => others).toBeGreaterThan(0);
-  await page.waitForTimeout(1_000);
-  expect(loads).toBe(1);
-  await expect(page.getByLabel("Name")).toHaveValue("half a na");
 });
