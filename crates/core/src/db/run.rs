@@ -3,23 +3,27 @@
 use super::*;
 use sqlx::FromRow;
 
+/// A statement that gives [`RunFound`], with its end.
+macro_rules! runs {
+    ($rest:literal) => {
+        concat!(
+            "SELECT r.id, r.builder_id, b.name AS builder, b.cache_id, r.state, r.trigger, r.triggered_by, r.reference, r.commit_hash, ",
+            "r.subject, r.priority, r.systems, r.attempt, r.node_name, r.cancelled_by, r.line_count, r.queued_at, r.started_at, ",
+            "r.ended_at, r.reason FROM run r JOIN builder b ON b.id = r.builder_id ",
+            $rest
+        )
+    };
+}
+
 statements! {
     INSERT_RUN = "INSERT INTO run (builder_id, state, trigger, triggered_by, reference, commit_hash, priority, systems, tries_again, dedupe, queued_at) \
         VALUES ($1, 'queued', $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
     FIND_QUEUED = "SELECT id FROM run WHERE builder_id = $1 AND dedupe = $2 AND state = 'queued'";
-    GET_RUN = "SELECT r.id, r.builder_id, b.name AS builder, b.cache_id, r.state, r.trigger, r.triggered_by, r.reference, r.commit_hash, \
-        r.subject, r.priority, r.systems, r.attempt, r.node_name, r.cancelled_by, r.line_count, r.queued_at, r.started_at, r.ended_at, r.reason \
-        FROM run r JOIN builder b ON b.id = r.builder_id WHERE r.id = $1";
-    LIST_RUNS_OF = "SELECT r.id, r.builder_id, b.name AS builder, b.cache_id, r.state, r.trigger, r.triggered_by, r.reference, r.commit_hash, \
-        r.subject, r.priority, r.systems, r.attempt, r.node_name, r.cancelled_by, r.line_count, r.queued_at, r.started_at, r.ended_at, r.reason \
-        FROM run r JOIN builder b ON b.id = r.builder_id WHERE r.builder_id = $1 AND r.id < $2 ORDER BY r.id DESC LIMIT $3";
-    LIST_OPEN_RUNS = "SELECT r.id, r.builder_id, b.name AS builder, b.cache_id, r.state, r.trigger, r.triggered_by, r.reference, r.commit_hash, \
-        r.subject, r.priority, r.systems, r.attempt, r.node_name, r.cancelled_by, r.line_count, r.queued_at, r.started_at, r.ended_at, r.reason \
-        FROM run r JOIN builder b ON b.id = r.builder_id WHERE r.state IN ('queued', 'starting', 'running') \
-        ORDER BY r.priority DESC, r.id LIMIT $1";
-    LIST_LAST_RUNS = "SELECT r.id, r.builder_id, b.name AS builder, b.cache_id, r.state, r.trigger, r.triggered_by, r.reference, r.commit_hash, \
-        r.subject, r.priority, r.systems, r.attempt, r.node_name, r.cancelled_by, r.line_count, r.queued_at, r.started_at, r.ended_at, r.reason \
-        FROM run r JOIN builder b ON b.id = r.builder_id WHERE r.id IN (SELECT MAX(id) FROM run GROUP BY builder_id)";
+    GET_RUN = runs!("WHERE r.id = $1");
+    LIST_RUNS_OF = runs!("WHERE r.builder_id = $1 AND r.id < $2 ORDER BY r.id DESC LIMIT $3");
+    LIST_OPEN_RUNS = runs!("WHERE r.state IN ('queued', 'starting', 'running') \
+        ORDER BY r.priority DESC, r.id LIMIT $1");
+    LIST_LAST_RUNS = runs!("WHERE r.id IN (SELECT MAX(id) FROM run GROUP BY builder_id)");
     LIST_EARLIER = "SELECT ended_at - started_at FROM run WHERE builder_id = $1 AND id < $2 AND state = 'succeeded' ORDER BY id DESC LIMIT 10";
     LIST_CANDIDATES = "SELECT r.id, r.builder_id, r.systems, \
         (SELECT COUNT(*) FROM run o WHERE o.builder_id = r.builder_id AND o.state IN ('starting', 'running')) AS running, \
