@@ -79,8 +79,11 @@ pub fn Charts(
         |day| day.slow_micros,
         micros,
         |days| {
-            let last = days.last().map(|day| (day.median_micros, day.slow_micros)).unwrap_or_default();
-            format!("half within {}, 99 % within {}", micros(last.0), micros(last.1))
+            // Of the newest day on which anybody asked: today may have been too short for that.
+            let last = days.iter().rev().find(|day| day.clients > 0);
+            last.map_or_else(String::new, |day| {
+                format!("half within {}, 99 % within {}", micros(day.median_micros), micros(day.slow_micros))
+            })
         },
     );
     let columns = if with_size { "lg:grid-cols-2" } else { "lg:grid-cols-2 2xl:grid-cols-3" };
