@@ -95,6 +95,8 @@ if [ "$what" = test ]; then
   command -v c++ >/dev/null || { step "C++ compiler, for the fuzzer's library"; debian g++; }
   command -v chromium >/dev/null || { step "Chromium"; debian chromium; }
   command -v nix >/dev/null || { step "Nix"; debian nix-bin; }
+  command -v bwrap >/dev/null || { step "bubblewrap, which runs of builders are confined with"; debian bubblewrap; }
+  command -v git >/dev/null || { step "git"; debian git; }
   command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { step "PostgreSQL"; debian postgresql; }
   command -v openssl >/dev/null && PATH=$PATH:/usr/sbin command -v nginx >/dev/null || {
     step "nginx, openssl"

@@ -55,6 +55,16 @@ groups! {
         TokenCreatePage in token_create = token_create, __preload_token_create;
         Tokens in tokens = tokens, __preload_tokens;
     }
+    builders {
+        BuildersPage in builders = builders_page, __preload_builders_page;
+        BuilderCreatePage in builder_form = builder_create_page, __preload_builder_create_page;
+        BuilderRuns in builder = builder_runs, __preload_builder_runs;
+        BuilderSettings in builder = builder_settings, __preload_builder_settings;
+        BuilderWebhook in builder_webhook = builder_webhook, __preload_builder_webhook;
+        NodesPage in nodes = nodes_page, __preload_nodes_page;
+        QueuePage in queue = queue_page, __preload_queue_page;
+        RunPage in run = run_page, __preload_run_page;
+    }
     admin {
         AdminServer in admin = admin, __preload_admin;
         AdminAudit in changes = admin_audit, __preload_admin_audit;

@@ -85,6 +85,24 @@ pub fn reload_on(shows: impl Fn(&LiveEvent) -> bool + 'static, reload: impl Fn()
     });
 }
 
+/// Hears the events of another stream while the calling component is mounted, until `on_event` says that it was the last one.
+#[cfg(feature = "hydrate")]
+pub fn follow<T: serde::de::DeserializeOwned + 'static>(url: &str, on_event: impl Fn(T) -> bool + 'static) {
+    let held = StoredValue::new_local(None::<stream::Stream>);
+    let url = url.to_owned();
+    let on_event = Rc::new(on_event);
+    Effect::new(move |_| {
+        let on_event = on_event.clone();
+        let opened = stream::Stream::open(&url, move |event: T| {
+            if !on_event(event) {
+                // Not while it calls this.
+                set_timeout(move || drop(held.try_set_value(None)), Duration::ZERO);
+            }
+        });
+        held.set_value(opened);
+    });
+}
+
 #[cfg(feature = "hydrate")]
 mod stream {
     use iglu_api::event::LiveEvent;
@@ -126,7 +144,7 @@ mod stream {
     }
 
     impl Stream {
-        pub fn open(url: &str, on_event: impl Fn(LiveEvent) + 'static) -> Option<Stream> {
+        pub fn open<T: serde::de::DeserializeOwned>(url: &str, on_event: impl Fn(T) + 'static) -> Option<Stream> {
             let source = EventSource::new(url).ok()?;
             let on_message = Closure::<dyn Fn(MessageEvent)>::new(move |message: MessageEvent| {
                 let text = message.data().as_string().unwrap_or_default();

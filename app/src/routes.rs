@@ -3,7 +3,7 @@
 use crate::{
     lazy,
     pages::{
-        admin::AdminPage, cache::CachePage, cache_path::CachePath, cache_paths::CachePaths,
+        admin::AdminPage, builder::BuilderPage, cache::CachePage, cache_path::CachePath, cache_paths::CachePaths,
         cache_statistics::CacheStatistics, cache_use::CacheUse, caches::Caches, frame::FramedPages, login::Login,
         overview::OverviewPage, problem::UnknownPage,
     },
@@ -71,6 +71,16 @@ pub fn App() -> impl IntoView {
                         <Route path=path!("/users") view={Lazy::<lazy::AdminUsers>::new()} ssr=SsrMode::Async />
                         <Route path=path!("/audit") view={Lazy::<lazy::AdminAudit>::new()} ssr=SsrMode::Async />
                     </ParentRoute>
+                    <Route path=path!("/builders") view={Lazy::<lazy::BuildersPage>::new()} ssr=SsrMode::Async />
+                    <Route path=path!("/builders/new") view={Lazy::<lazy::BuilderCreatePage>::new()} ssr=SsrMode::Async />
+                    <ParentRoute path=path!("/builders/:name") view=BuilderPage ssr=SsrMode::Async>
+                        <Route path=path!("") view={Lazy::<lazy::BuilderRuns>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/webhook") view={Lazy::<lazy::BuilderWebhook>::new()} ssr=SsrMode::Async />
+                        <Route path=path!("/settings") view={Lazy::<lazy::BuilderSettings>::new()} ssr=SsrMode::Async />
+                    </ParentRoute>
+                    <Route path=path!("/runs/:id") view={Lazy::<lazy::RunPage>::new()} ssr=SsrMode::Async />
+                    <Route path=path!("/queue") view={Lazy::<lazy::QueuePage>::new()} ssr=SsrMode::Async />
+                    <Route path=path!("/nodes") view={Lazy::<lazy::NodesPage>::new()} ssr=SsrMode::Async />
                     <Route path=path!("/tokens") view={Lazy::<lazy::Tokens>::new()} ssr=SsrMode::Async />
                     <Route path=path!("/tokens/new") view={Lazy::<lazy::TokenCreatePage>::new()} ssr=SsrMode::Async />
                     <Route path=path!("/account") view={Lazy::<lazy::Account>::new()} ssr=SsrMode::Async />

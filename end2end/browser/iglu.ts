@@ -31,17 +31,17 @@ export class Iglu {
   }
 
   /** Starts a server that has never been set up. */
-  static async start(): Promise<Iglu> {
-    return Iglu.over(await mkdtemp(path.join(tmpdir(), "iglu-browser-")), /http:\S+\/setup\/\S+/);
+  static async start(flags = ["--embedded-node", "false"]): Promise<Iglu> {
+    return Iglu.over(await mkdtemp(path.join(tmpdir(), "iglu-browser-")), /http:\S+\/setup\/\S+/, flags);
   }
 
   /** Starts a server on a folder, and waits for what it says. */
-  private static async over(data: string, awaited: RegExp): Promise<Iglu> {
+  private static async over(data: string, awaited: RegExp, flags = ["--embedded-node", "false"]): Promise<Iglu> {
     const [port, opsPort] = await freePorts(2);
     const url = `http://127.0.0.1:${port}`;
     const child = spawn(
       binary,
-      ["serve", "--listen", `127.0.0.1:${port}`, "--ops-listen", `127.0.0.1:${opsPort}`, "--data", data],
+      ["serve", "--listen", `127.0.0.1:${port}`, "--ops-listen", `127.0.0.1:${opsPort}`, "--data", data, ...flags],
       { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, IGLU_LOG: "warn" } },
     );
     let said = "";

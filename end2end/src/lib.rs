@@ -7,6 +7,7 @@ pub mod attic;
 pub mod attic_store;
 pub mod body;
 pub mod browser;
+pub mod builder;
 pub mod cachix;
 pub mod conformance;
 pub mod digest;

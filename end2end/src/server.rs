@@ -65,9 +65,16 @@ pub struct Setup {
     settings: Vec<String>,
     environment: BTreeMap<String, String>,
     data_in: Option<PathBuf>,
+    serve: Vec<String>,
 }
 
 impl Setup {
+    /// More flags of `iglu serve` alone: `--embedded-node`, `true`.
+    pub fn with_serve(mut self, flags: &[&str]) -> Self {
+        self.serve.extend(flags.iter().map(|&flag| flag.to_owned()));
+        self
+    }
+
     /// More flags that server and command line share: `--storage`, `/srv/nars`.
     pub fn with_settings(mut self, settings: &[&str]) -> Self {
         self.settings.extend(settings.iter().map(|&setting| setting.to_owned()));
@@ -193,7 +200,12 @@ impl Server {
     pub fn launch(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
         let log = std::fs::OpenOptions::new().append(true).open(self.log.path())?;
         let mut command = self.command(&["serve"])?;
+        // Few tests are about runs, and all of them name their nodes.
+        if !self.setup.serve.iter().any(|flag| flag == "--embedded-node") {
+            command.args(["--embedded-node", "false"]);
+        }
         command
+            .args(&self.setup.serve)
             .args(["--listen", &self.address(), "--ops-listen", &format!("127.0.0.1:{}", self.ops_port)])
             .envs(environment.iter().copied())
             .current_dir(self.data())
@@ -424,7 +436,8 @@ pub fn free_port() -> anyhow::Result<u16> {
     bail!("no free port among a thousand")
 }
 
-fn status_bytes(pid: u32, field: &str) -> anyhow::Result<u64> {
+/// A size in the status of a process.
+pub(crate) fn status_bytes(pid: u32, field: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kibibytes: u64 = line.context("no such field")?.trim().trim_end_matches(" kB").parse()?;

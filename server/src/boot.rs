@@ -3,6 +3,7 @@
 
 use crate::{
     config::{LogFormat, ServeSettings, Span, StoreSettings},
+    embedded,
     http::{Doors, ops, proxies::Proxies},
     metrics,
     site::Site,
@@ -104,6 +105,7 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     if let Some(rate) = serve.scrub_rate {
         limits.scrub_bytes_per_second = (rate > 0).then(|| u64::from(rate) << 20);
     }
+    limits.run_lease = serve.run_lease.map_or(limits.run_lease, |Span(millis)| millis);
     limits.open_uploads = serve.open_uploads.unwrap_or(limits.open_uploads);
     let core = open_core(&store, limits, Some(address)).await?;
     core.configuration_show(crate::config::shown(&store, &serve));
@@ -129,6 +131,9 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     let reconcilers: Vec<_> =
         Reconciler::ALL.into_iter().map(|one| tokio::spawn(reconcile(one, core.clone(), stopping.clone()))).collect();
     ready.store(true, Ordering::Release);
+    let node = serve.embedded_node.unwrap_or(true).then(|| {
+        tokio::spawn(embedded::keep(core.clone(), store.clone(), serve.node.clone(), address, stopping.clone()))
+    });
     greet(&core).await?;
 
     asked_to_stop().await?;
@@ -139,6 +144,10 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
         tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time");
     }
     ops.abort();
+    if let Some(node) = node {
+        // It was told together with everything else, and ends what it started.
+        let _ = tokio::time::timeout(Duration::from_secs(15), node).await;
+    }
     for one in reconcilers {
         // Each may be stopped anywhere and run again; what it began is not waited for.
         let stop = one.abort_handle();
@@ -200,7 +209,7 @@ async fn wait_for(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-async fn asked_to_stop() -> anyhow::Result<()> {
+pub async fn asked_to_stop() -> anyhow::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}

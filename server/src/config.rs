@@ -129,8 +129,7 @@ impl TryFrom<String> for Span {
 }
 
 /// The settings of the server.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct ServeSettings {
     /// Address for pages, APIs and caches [default: 127.0.0.1:8080]
     #[arg(long, env = "IGLU_LISTEN", value_name = "ADDR")]
@@ -159,6 +158,41 @@ pub struct ServeSettings {
     /// Open multipart uploads of one token or person [default: 1000]
     #[arg(long, env = "IGLU_OPEN_UPLOADS", value_name = "COUNT")]
     pub open_uploads: Option<u32>,
+
+    /// How long a node may be silent before its runs go to other nodes, such as 2m [default: 2m]
+    #[arg(long, env = "IGLU_RUN_LEASE", value_name = "TIME")]
+    pub run_lease: Option<Span>,
+
+    /// Whether this server executes runs itself, with a node of its own beside it [default: true]
+    #[arg(long, env = "IGLU_EMBEDDED_NODE", value_name = "BOOL")]
+    pub embedded_node: Option<bool>,
+
+    #[command(flatten)]
+    pub node: NodeSettings,
+}
+
+/// How a node works, the server's own or one far away.
+#[derive(Args, Clone, Debug, Default)]
+pub struct NodeSettings {
+    /// Folder of the node: its stores, and runs while they last [default: node in the data folder, or here]
+    #[arg(long, env = "IGLU_NODE_STATE", value_name = "DIR")]
+    pub node_state: Option<PathBuf>,
+
+    /// Runs that the node takes at a time [default: 1]
+    #[arg(long, env = "IGLU_NODE_CAPACITY", value_name = "COUNT")]
+    pub node_capacity: Option<u32>,
+
+    /// Whether runs build with this machine's nix-daemon instead of stores of the node [default: false]
+    #[arg(long, env = "IGLU_NODE_DAEMON", value_name = "BOOL")]
+    pub node_daemon: Option<bool>,
+
+    /// The user that runs are where the node is root, by number [default: 65534, nobody]
+    #[arg(long, env = "IGLU_NODE_USER", value_name = "UID")]
+    pub node_user: Option<u32>,
+
+    /// More lines of nix.conf for runs, such as "sandbox-paths = /bin/sh"; may be given more than once
+    #[arg(long, env = "IGLU_NODE_NIX_OPTIONS", value_name = "LINE", value_delimiter = '\n')]
+    pub node_nix_options: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -194,6 +228,13 @@ struct File {
     trusted_proxies: Option<Vec<IpNet>>,
     log: Option<String>,
     log_format: Option<LogFormat>,
+    run_lease: Option<Span>,
+    embedded_node: Option<bool>,
+    node_state: Option<PathBuf>,
+    node_capacity: Option<u32>,
+    node_daemon: Option<bool>,
+    node_user: Option<u32>,
+    node_nix_options: Option<Vec<String>>,
 }
 
 /// Where settings come from that no flag and no variable gives.
@@ -216,11 +257,12 @@ impl ConfigFile {
             None => File::default(),
         };
         macro_rules! fill {
-            ($settings:ident: $($name:ident)*) => { $( $settings.$name = $settings.$name.take().or(file.$name); )* };
+            ($settings:expr; $($name:ident)*) => { $( $settings.$name = $settings.$name.take().or(file.$name); )* };
         }
-        fill!(store: data database_url master_key_file public_url cache_domain storage scratch s3_endpoint s3_public_endpoint
+        fill!(store; data database_url master_key_file public_url cache_domain storage scratch s3_endpoint s3_public_endpoint
             s3_region s3_virtual_hosted serve upload nar_grace);
-        fill!(serve: listen ops_listen trusted_proxies log log_format scrub_rate open_uploads);
+        fill!(serve; listen ops_listen trusted_proxies log log_format scrub_rate open_uploads run_lease embedded_node);
+        fill!(serve.node; node_state node_capacity node_daemon node_user node_nix_options);
         if let Ok(text) = std::env::var("IGLU_MASTER_KEY") {
             if store.master_key_file.is_some() {
                 bail!("IGLU_MASTER_KEY and a master key file are both given; give one");
@@ -260,6 +302,13 @@ pub fn shown(store: &StoreSettings, serve: &ServeSettings) -> Vec<Setting> {
     line("log_format", serve.log_format.map(|format| format!("{format:?}").to_lowercase()));
     line("scrub_rate", serve.scrub_rate.map(|rate| rate.to_string()));
     line("open_uploads", serve.open_uploads.map(|count| count.to_string()));
+    line("run_lease", serve.run_lease.map(|Span(millis)| format!("{} s", millis / Timestamp::SECOND)));
+    line("embedded_node", serve.embedded_node.map(|on| on.to_string()));
+    line("node_state", place(&serve.node.node_state));
+    line("node_capacity", serve.node.node_capacity.map(|count| count.to_string()));
+    line("node_daemon", serve.node.node_daemon.map(|on| on.to_string()));
+    line("node_user", serve.node.node_user.map(|user| user.to_string()));
+    line("node_nix_options", serve.node.node_nix_options.as_ref().map(|lines| lines.join("; ")));
     lines
 }
 

@@ -6,11 +6,13 @@ mod backup;
 mod boot;
 mod config;
 mod demo;
+mod embedded;
 mod export;
 mod http;
 mod import;
 mod keep;
 mod metrics;
+mod node;
 mod progress;
 mod site;
 mod size;
@@ -40,6 +42,8 @@ struct Cli {
 enum Command {
     /// Run the server: pages, caches, APIs
     Serve(ServeSettings),
+    /// Execute runs for a server, on this machine or far away from it
+    Node(node::NodeCommand),
     /// The verbs below on the data here, beside a running or a stopped server
     Admin(admin::AdminCommand),
     /// Write the database into a folder of portable files, beside a running or a stopped server
@@ -74,7 +78,9 @@ fn main() -> ExitCode {
     let given = of_data
         .get_arguments()
         .find(|flag| matches.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine));
-    if let (Command::Verb(_) | Command::Login(_) | Command::Logout(_), Some(given)) = (&cli.command, given) {
+    if let (Command::Node(_) | Command::Verb(_) | Command::Login(_) | Command::Logout(_), Some(given)) =
+        (&cli.command, given)
+    {
         let message = format!(
             "--{} is about the data here, and this goes to a server; `iglu admin` takes it",
             given.get_long().unwrap_or_default()
@@ -130,6 +136,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(demo::run(store, command)).map(|()| ExitCode::SUCCESS)
         }
+        Command::Node(command) => runtime.block_on(node::run(command)),
         Command::Login(command) => runtime.block_on(command.run()).map(|()| ExitCode::SUCCESS),
         Command::Logout(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Verb(verb) => runtime.block_on(verb::run(verb)).map(|()| ExitCode::SUCCESS),

@@ -2,6 +2,7 @@
 //! words of `api`; no rule is decided here.
 
 pub mod account;
+pub mod builder;
 pub mod cache;
 pub mod error;
 pub mod frame;
@@ -12,6 +13,7 @@ pub mod overview;
 pub mod path;
 pub mod pin;
 pub mod retention;
+pub mod run;
 pub mod setup;
 pub mod statistics;
 pub mod token;

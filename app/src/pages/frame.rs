@@ -31,6 +31,11 @@ pub struct FrameData {
 }
 
 impl FrameData {
+    /// A part of a page that depends on who looks at it.
+    pub fn part(self, part: impl Fn(Frame) -> AnyView + Clone + Send + Sync + 'static) -> AnyView {
+        part_when_loaded(self.resource, move |frame| Some(part(frame)))
+    }
+
     /// Fetches again, after something that the frame shows has changed.
     pub fn refresh(self) {
         self.version.update(|version| *version += 1);
@@ -110,6 +115,7 @@ fn Navigation(frame: Frame, path: Memo<String>) -> impl IntoView {
             <ul class="flex flex-col gap-0.5 px-3">
                 <NavLink href="/" word="Overview" glyph=icon::OVERVIEW path exact=true />
                 <NavLink href="/caches" word="Caches" glyph=icon::CACHE path />
+                <NavLink href="/builders" word="Builders" glyph=icon::BUILDER path also=&["/runs", "/queue", "/nodes"] />
                 <NavLink href="/tokens" word="Tokens" glyph=icon::TOKEN path />
                 {is_admin.then(|| view! { <NavLink href="/admin" word="Admin" glyph=icon::SERVER path /> })}
             </ul>
@@ -175,13 +181,17 @@ fn NavLink(
     /// Only the address itself, not what lies below it.
     #[prop(optional)]
     exact: bool,
+    /// Other addresses that belong to it.
+    #[prop(default = &[])]
+    also: &'static [&'static str],
 ) -> impl IntoView {
     let current = move || {
         path.with(|path| {
             if path == href {
                 Some("page")
             } else {
-                (!exact && path.strip_prefix(href).is_some_and(|rest| rest.starts_with('/'))).then_some("true")
+                let below = !exact && path.strip_prefix(href).is_some_and(|rest| rest.starts_with('/'));
+                (below || also.iter().any(|also| path.starts_with(also))).then_some("true")
             }
         })
     };

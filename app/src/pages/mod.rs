@@ -2,8 +2,11 @@
 
 pub mod account;
 pub mod admin;
-
 pub mod admin_users;
+pub mod builder;
+pub mod builder_form;
+pub mod builder_webhook;
+pub mod builders;
 pub mod cache;
 pub mod cache_create;
 pub mod cache_keys;
@@ -27,11 +30,16 @@ pub mod invitations;
 pub mod invite;
 pub mod loaded;
 pub mod login;
+pub mod nodes;
 pub mod overview;
 pub mod palette;
 pub mod path_files;
 pub mod path_table;
 pub mod problem;
+pub mod queue;
+pub mod run;
+pub mod run_log;
+pub mod run_parts;
 pub mod setup;
 pub mod snippet;
 pub mod token_create;

@@ -6,6 +6,7 @@ use super::{
     frame::NewCache,
     loaded::{part_when_loaded, when_loaded},
     path_table::RecentTable,
+    run_parts::RunTable,
 };
 use crate::{
     calls::{overview::overview_get, statistics::statistics_get},
@@ -38,7 +39,7 @@ pub fn OverviewPage() -> impl IntoView {
     let span = Memo::new(move |_| query.with(|query| query.get("span").unwrap_or_default()));
     let statistics = Resource::new_blocking(move || span.get(), |span| statistics_get(String::new(), span));
     reload_on(
-        |event| matches!(event, LiveEvent::PathPushed { .. } | LiveEvent::CountersChanged),
+        |event| matches!(event, LiveEvent::PathPushed { .. } | LiveEvent::CountersChanged | LiveEvent::RunsChanged),
         move || overview.refetch(),
     );
     // What is live is made anew when it changes; the charts, which somebody may be reading, are not.
@@ -142,6 +143,13 @@ fn Content(overview: Overview) -> impl IntoView {
     } else {
         view! { <CacheTable caches=overview.caches /> }.into_any()
     };
+    let runs = (!overview.runs.is_empty()).then(|| {
+        view! {
+            <Section id="recent-runs" title="Runs">
+                <RunTable caption="Runs" runs=overview.runs of_several=true />
+            </Section>
+        }
+    });
     let pushes = match (overview.recent_pushes.is_empty(), first_cache) {
         (false, _) => view! { <RecentTable pushes=overview.recent_pushes /> }.into_any(),
         (true, None) => ().into_any(),
@@ -161,6 +169,7 @@ fn Content(overview: Overview) -> impl IntoView {
             <Section id="caches" title="Caches">
                 {caches}
             </Section>
+            {runs}
             <Section id="recent-pushes" title="Recent pushes">
                 {pushes}
             </Section>
@@ -201,6 +210,22 @@ fn Notice(attention: Attention) -> impl IntoView {
             )
             .into_any(),
             ().into_any(),
+        ),
+        Attention::RunFailed { builder, run, reason } => (
+            icon::BUILDER,
+            view! {
+                "Builder "
+                <strong>{builder.to_string()}</strong>
+                ": "
+                {reason}
+            }
+            .into_any(),
+            view! {
+                <a class="link" href=format!("/runs/{run}")>
+                    "See the run"
+                </a>
+            }
+            .into_any(),
         ),
         Attention::TokenExpires { name, at } => (
             icon::TOKEN,

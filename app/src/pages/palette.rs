@@ -38,6 +38,9 @@ fn known(frame: &Frame) -> Vec<Goal> {
     let mut goals = vec![
         Goal::new("Overview", "page", icon::OVERVIEW, "/"),
         Goal::new("Caches", "page", icon::CACHE, "/caches"),
+        Goal::new("Builders", "page", icon::BUILDER, "/builders"),
+        Goal::new("Queue", "page", icon::BUILDER, "/queue"),
+        Goal::new("New builder", "action", icon::PLUS, "/builders/new"),
         Goal::new("Tokens", "page", icon::TOKEN, "/tokens"),
         Goal::new("Account", "page", icon::PERSON, "/account"),
         Goal::new("New token", "action", icon::PLUS, "/tokens/new"),
@@ -47,6 +50,7 @@ fn known(frame: &Frame) -> Vec<Goal> {
         goals.extend([
             Goal::new("New cache", "action", icon::PLUS, "/caches/new"),
             Goal::new("Server", "admin", icon::SERVER, "/admin"),
+            Goal::new("Nodes", "admin", icon::SERVER, "/nodes"),
             Goal::new("Users", "admin", icon::PERSON, "/admin/users"),
             Goal::new("Audit log", "admin", icon::CLOCK, "/admin/audit"),
         ]);

@@ -37,6 +37,8 @@ pub const PIN: Glyph = "M5.5 2.5h5M6.5 2.5v4L4 9.5h8L9.5 6.5v-4M8 9.5v4";
 pub const FOLDER: Glyph = "M2 4h4l1.5 1.5H14V13H2z";
 pub const FILE: Glyph = "M4 2.5h5l3 3v8H4zM9 2.5v3h3";
 pub const LINK: Glyph = "M6.5 9.5l3-3M7.5 5l2-2a2.5 2.5 0 0 1 3.5 3.5l-2 2M8.5 11l-2 2A2.5 2.5 0 0 1 3 9.5l2-2";
+pub const BUILDER: Glyph = "M2.5 13.5 8 8M6.5 3.5 9 2l5 5-1.5 2.5-2-.5-3.5-3.5zM2.5 13.5l-.5-.5";
+pub const RUNNING: Glyph = "M13.5 8A5.5 5.5 0 1 1 8 2.5M8 5v3h3";
 pub const SAVE: Glyph = "M8 2.5v8M4.5 7.5 8 11l3.5-3.5M2.5 13.5h11";
 
 #[component]

@@ -7,11 +7,12 @@ pub const DIALOG: &str = "keys";
 /// The dialog that ⌘K opens.
 pub const PALETTE: &str = "palette";
 
-const KEYS: [(&[&str], &str); 7] = [
+const KEYS: [(&[&str], &str); 8] = [
     (&["⌘ or Ctrl", "K"], "Go anywhere"),
     (&["/"], "Search on this page"),
     (&["g", "o"], "Go to the overview"),
     (&["g", "c"], "Go to the caches"),
+    (&["g", "b"], "Go to the builders"),
     (&["g", "t"], "Go to the tokens"),
     (&["?"], "Show these keys"),
     (&["Esc"], "Close what is open"),
@@ -87,6 +88,7 @@ mod listen {
                 let goal = match event.key().as_str() {
                     "o" if after_g => "/",
                     "c" if after_g => "/caches",
+                    "b" if after_g => "/builders",
                     "t" if after_g => "/tokens",
                     "g" => {
                         last_g.set_value(now);

@@ -80,6 +80,18 @@ pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 { "–".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
 }
 
+/// `820 ms`, `12 s`, `3 min 5 s`, `2 h 10 min`. What is below zero, as clocks of two machines may have it, is nothing.
+pub fn duration(millis: i64) -> String {
+    let millis = millis.max(0);
+    let seconds = millis / 1000;
+    match seconds {
+        0 => format!("{millis} ms"),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +132,14 @@ mod tests {
         assert_eq!(count(7), "7");
         assert_eq!(percent(1, 3), "33.3 %");
         assert_eq!(percent(0, 0), "–");
+    }
+
+    #[test]
+    fn durations() {
+        for (millis, words) in
+            [(-5, "0 ms"), (820, "820 ms"), (59_999, "59 s"), (65_000, "1 min 5 s"), (7_800_000, "2 h 10 min")]
+        {
+            assert_eq!(duration(millis), words);
+        }
     }
 }

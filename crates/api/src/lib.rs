@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod account;
+pub mod ansi;
 pub mod attic;
 pub mod bounded;
 pub mod builder;

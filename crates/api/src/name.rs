@@ -164,6 +164,18 @@ impl Repository {
         &self.0
     }
 
+    /// The host, without a port, and the path without `.git`, as forges name a project: `team/website`.
+    pub fn host_and_path(&self) -> Option<(&str, &str)> {
+        let (authority, path) = match self.0.split_once("://") {
+            Some((_, rest)) => rest.split_once('/')?,
+            None => self.0.split_once(':')?,
+        };
+        let host = authority.rsplit('@').next().unwrap_or(authority);
+        let host = host.split(':').next().unwrap_or(host);
+        let path = path.trim_matches('/').trim_end_matches(".git");
+        path.contains('/').then_some((host, path))
+    }
+
     pub fn is_ssh(&self) -> bool {
         !self.0.starts_with("https://") && !self.0.starts_with("http://")
     }

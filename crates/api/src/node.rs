@@ -80,13 +80,17 @@ pub struct Assignment {
     pub spec: BuilderSpec,
     pub credential: Option<Credential>,
     pub cache: CacheName,
-    /// Where Nix finds the cache, and its keys.
-    pub cache_uri: String,
+    /// Keys that the cache's paths are signed with.
     pub cache_keys: Vec<String>,
     /// Opens that one cache for pushing, as long as the run lasts.
     pub token: String,
+    /// Opens it for pulling: what the run itself may see.
+    pub pull_token: String,
     /// Whether derivations that failed before are built again.
     pub tries_again: bool,
+    /// There is nothing to do where this is the commit.
+    #[serde(default)]
+    pub unless_commit: Option<String>,
 }
 
 /// What happened in a run, in its order. The order is the numbering: the server takes each once, however often it is told.
@@ -132,6 +136,8 @@ pub enum Outcome {
     Failed,
     Cancelled,
     TimedOut,
+    /// There is no new commit: the run is as if it had never been.
+    Unchanged,
 }
 
 /// What a node tells of a run; empty to say that it is alive.
@@ -157,4 +163,31 @@ pub struct Heard {
 pub struct FailedBefore {
     pub lease: String,
     pub drvs: Vec<String>,
+}
+
+/// A remote node to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NodeCreate {
+    /// 1 to 60 letters, digits or `-`, `_`, `.`.
+    pub name: String,
+}
+
+/// A node that was added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeCreated {
+    pub name: String,
+    /// What the node shows to the server; shown this once.
+    pub secret: String,
+}
+
+/// What is to be other about a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NodeChange {
+    /// Takes nothing more; what it has goes on to its end.
+    pub is_draining: bool,
 }

@@ -3,6 +3,7 @@
 use crate::{
     cache::{CacheSummary, Traffic},
     path::RecentPush,
+    run::RunRow,
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,10 @@ pub struct Overview {
     pub traffic: Traffic,
     /// Newest first.
     pub recent_pushes: Vec<RecentPush>,
+    /// Runs under way, and those that ended last, the newest first.
+    pub runs: Vec<RunRow>,
+    /// Whether there is a builder at all that the caller may see.
+    pub has_builders: bool,
     pub attention: Vec<Attention>,
 }
 
@@ -35,6 +40,8 @@ pub enum Attention {
     StorageTrouble { why: String },
     /// Paths whose file is damaged, until somebody pushes them again.
     DamagedPaths { cache: crate::CacheName, count: u64 },
+    /// The newest run of a builder failed.
+    RunFailed { builder: crate::BuilderName, run: u64, reason: String },
     /// Paths that wait for references that have not arrived.
     HeldPaths { cache: crate::CacheName, count: u64 },
 }

@@ -1,6 +1,6 @@
 //! Runs: one execution of a builder each, and what became of it.
 
-use crate::{BuilderName, CacheName, Reference, Timestamp};
+use crate::{BuilderName, CacheName, Reference, Timestamp, cache::Permission};
 use serde::{Deserialize, Serialize};
 
 /// Where a run is. From `Succeeded` on it is over.
@@ -97,6 +97,13 @@ pub struct RunStart {
     pub priority: i32,
 }
 
+/// A run that was put into the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RunStarted {
+    pub id: u64,
+}
+
 /// A run in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -137,6 +144,8 @@ impl RunRow {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunDetail {
     pub run: RunRow,
+    /// What the caller may do in the cache: push to start and cancel.
+    pub permission: Option<Permission>,
     pub derivations: Vec<Derivation>,
     pub pushed: Vec<PushedPath>,
     /// Lines of the log so far.
@@ -231,6 +240,24 @@ pub struct LogPart {
     pub lines: Vec<LogLine>,
     /// Lines of the whole log so far.
     pub line_count: u64,
+}
+
+/// Where something stands in a run's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogFound {
+    /// The numbers of the lines, counted from 0.
+    pub lines: Vec<u64>,
+    /// There are more of them.
+    pub is_more: bool,
+}
+
+/// News of a run, for its page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunNews {
+    /// Lines of the log, behind those that the page has; where many came at once only the newest.
+    pub log: LogPart,
+    pub is_over: bool,
 }
 
 /// A line of a run's log.

@@ -2,10 +2,11 @@
 
 use crate::{
     nixlog::{self, Said},
+    process::{capture, read_line, spawn},
     push::Pusher,
     report::Reporter,
     run::Failure,
-    sandbox::{BUILD, Room, Sandbox, watch_memory},
+    sandbox::{BUILD, Room, Sandbox},
 };
 use iglu_api::{
     node::RunEvent,
@@ -14,17 +15,17 @@ use iglu_api::{
 use std::{
     collections::{HashMap, HashSet},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    io::{AsyncRead, BufReader},
     sync::mpsc,
 };
 
 /// Bytes of a derivation's log that are kept for the cache; a longer one is cut.
 const LONGEST_LOG: usize = 8 << 20;
-/// Bytes of a line that are read; what follows is another line.
-const LONGEST_LINE: usize = 64 << 10;
+/// Lines of an error that stand at the top of a run.
+const ERROR_LINES: usize = 6;
 
 /// A derivation that a run has to do with.
 struct Followed {
@@ -34,45 +35,41 @@ struct Followed {
     log: Vec<u8>,
 }
 
-/// The derivations of a run, by number.
-#[derive(Default)]
-pub struct Following {
+/// The derivations of a run, by number. Each change is told.
+struct Following<'a> {
     all: Vec<Followed>,
     by_drv: HashMap<String, u32>,
-    /// Nix's number of an activity, and ours of its derivation.
-    by_activity: HashMap<u64, u32>,
+    reporter: &'a Reporter,
 }
 
-impl Following {
-    fn number(&mut self, drv: &str, reporter: &Reporter) -> u32 {
+impl Following<'_> {
+    /// The number of a derivation; one that is new waits.
+    fn number(&mut self, drv: &str) -> u32 {
         if let Some(number) = self.by_drv.get(drv) {
             return *number;
         }
         let number = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         self.by_drv.insert(drv.to_owned(), number);
         self.all.push(Followed { drv: drv.to_owned(), state: Queued, reason: String::new(), log: Vec::new() });
-        self.tell(number, reporter);
+        self.set(number, Queued);
         number
     }
 
-    fn set(&mut self, number: u32, state: DerivationState, reason: &str, reporter: &Reporter) {
-        if let Some(one) = self.all.get_mut(number as usize) {
-            let reason = if reason.is_empty() { std::mem::take(&mut one.reason) } else { reason.to_owned() };
-            (one.state, one.reason) = (state, reason);
-            self.tell(number, reporter);
-        }
+    fn get(&mut self, number: u32) -> Option<&mut Followed> {
+        self.all.get_mut(number as usize)
     }
 
-    fn tell(&self, number: u32, reporter: &Reporter) {
-        if let Some(one) = self.all.get(number as usize) {
-            reporter.tell(&RunEvent::Derivation {
-                number,
-                drv: one.drv.trim_start_matches("/nix/store/").to_owned(),
-                state: one.state,
-                at: crate::run::now(),
-                reason: one.reason.clone(),
-            });
-        }
+    fn set(&mut self, number: u32, state: DerivationState) {
+        let reporter = self.reporter;
+        let Some(one) = self.get(number) else { return };
+        one.state = state;
+        reporter.tell(&RunEvent::Derivation {
+            number,
+            drv: base(&one.drv).to_owned(),
+            state,
+            at: crate::run::now(),
+            reason: one.reason.clone(),
+        });
     }
 }
 
@@ -82,121 +79,116 @@ pub struct Build<'a> {
     pub room: &'a Room,
     pub reporter: &'a Arc<Reporter>,
     pub pusher: &'a Pusher<'a>,
-    pub memory: u64,
     pub keep_going: bool,
 }
 
 impl Build<'_> {
     /// Builds these derivations, leaving out those that failed before, and says why it did not come to an end.
     pub async fn derivations(&self, drvs: &[String], failed_before: &HashSet<String>) -> Result<(), Failure> {
-        let mut following = Following::default();
+        let following = Mutex::new(Following { all: Vec::new(), by_drv: HashMap::new(), reporter: self.reporter });
         let planned = self.planned(drvs).await?;
         let mut known_bad = Vec::new();
         for drv in drvs.iter().chain(&planned) {
-            let number = following.number(drv, self.reporter);
-            if failed_before.contains(drv.trim_start_matches("/nix/store/")) {
+            let mut following = lock(&following);
+            let number = following.number(drv);
+            if failed_before.contains(base(drv)) && !known_bad.contains(drv) {
                 known_bad.push(drv.clone());
-                following.set(
-                    number,
-                    FailedBefore,
-                    "it failed in an earlier run; run it by hand to try again",
-                    self.reporter,
-                );
+                if let Some(one) = following.get(number) {
+                    "it failed in an earlier run; run it by hand to try again".clone_into(&mut one.reason);
+                }
+                following.set(number, FailedBefore);
             }
         }
         if let Some(bad) = known_bad.first().filter(|_| !self.keep_going) {
             return Err(Failure::Failed(format!("{} failed before", name_of(bad))));
         }
         let wanted: Vec<&String> = drvs.iter().filter(|drv| !known_bad.contains(drv)).collect();
+        if wanted.is_empty() {
+            return Err(Failure::Failed("everything that is to be built failed before".to_owned()));
+        }
+        let realised = self.realise(&wanted, &following).await;
+        // What Nix found in the store or fetched was never begun.
+        for drv in &wanted {
+            let number = lock(&following).number(drv);
+            if lock(&following).get(number).is_some_and(|one| one.state == Queued) {
+                let outputs = self.outputs(drv).await;
+                if !outputs.is_empty() {
+                    self.pusher.push(&outputs).await?;
+                    lock(&following).set(number, Substituted);
+                }
+            }
+        }
+        realised?;
+        match known_bad.first() {
+            Some(bad) => Err(Failure::Failed(format!("{} failed before", name_of(bad)))),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets Nix build, and pushes beside it, so that what is done is there for everybody however the rest ends.
+    async fn realise(&self, wanted: &[&String], following: &Mutex<Following<'_>>) -> Result<(), Failure> {
         let mut args = vec!["--realise", "--log-format", "internal-json", "--add-root", "/build/roots/result"];
         if self.keep_going {
             args.push("--keep-going");
         }
         args.extend(wanted.iter().map(|drv| drv.as_str()));
-        if wanted.is_empty() {
-            return Err(Failure::Failed("everything that is to be built failed before".to_owned()));
-        }
-        let mut child =
-            self.sandbox.command(self.room, "nix-store", &args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let (ended, mut to_push) = mpsc::unbounded_channel::<(u32, String)>();
-        let root = child.id();
-        let (is_over_memory, watch) = watch_memory(&child, self.memory, move || {
-            if let Some(root) = root.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
-                // Its children are in namespaces of its own and end with it.
-                let _ = rustix::process::kill_process(root, rustix::process::Signal::KILL);
-            }
-        });
-        let stderr = child.stderr.take();
-        let mut last_error = String::new();
+        let mut command = self.sandbox.command(self.room, "nix-store", &args);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = spawn(self.room, command)?;
+        let stderr = child.stderr.take().ok_or_else(|| Failure::Failed("a pipe is missing".to_owned()))?;
+        let (ended, mut to_push) = mpsc::unbounded_channel::<u32>();
         let follow = async {
-            if let Some(stderr) = stderr {
-                last_error = self.follow(&mut following, stderr, &ended).await;
-            }
+            let last_error = self.follow(following, stderr, &ended).await;
             drop(ended);
-            following
+            last_error
         };
-        // Beside the build, so that what is done is there for everybody however the rest ends.
         let push = async {
-            let mut done = Vec::new();
             let mut problem = None;
-            while let Some((number, drv)) = to_push.recv().await {
-                let outputs = self.outputs(&drv).await;
-                let is_built = !outputs.is_empty();
-                if is_built && problem.is_none() {
-                    problem = self.pusher.push(&outputs).await.err();
-                }
-                done.push((number, is_built));
+            while let Some(number) = to_push.recv().await {
+                problem = self.settle(following, number).await.err().or(problem);
             }
-            (done, problem)
+            problem
         };
-        let (mut following, (done, problem)) = tokio::join!(follow, push);
-        watch.abort();
+        let (last_error, problem) = tokio::join!(follow, push);
         let status = child.wait().await?;
-        for (number, is_built) in done {
-            following.set(number, if is_built { Built } else { Failed }, "", self.reporter);
-        }
-        for one in &mut following.all {
-            let log = std::mem::take(&mut one.log);
-            let drv = one.drv.trim_start_matches("/nix/store/");
-            if !log.is_empty()
-                && let Err(error) = self.pusher.push_log(drv, log).await
-            {
-                self.reporter.note(&format!("the log of {drv} was not kept: {error}"));
-            }
-        }
-        if is_over_memory.load(std::sync::atomic::Ordering::Acquire) {
-            return Err(Failure::Failed(format!("more than {} MiB of memory were used", self.memory >> 20)));
-        }
-        for drv in &wanted {
-            let number = following.number(drv, self.reporter);
-            let waits = matches!(following.all[number as usize].state, Queued);
-            let outputs = if waits { self.outputs(drv).await } else { Vec::new() };
-            if !outputs.is_empty() {
-                following.set(number, Substituted, "", self.reporter);
-                self.pusher.push(&outputs).await?;
-            }
-        }
         if let Some(problem) = problem {
             return Err(problem);
         }
-        if status.success() && known_bad.is_empty() {
+        if status.success() {
             return Ok(());
         }
+        let following = lock(following);
         let failed = following.all.iter().find(|one| one.state == Failed);
         Err(Failure::Failed(match failed {
             Some(one) if one.reason.is_empty() => format!("{} failed", name_of(&one.drv)),
             Some(one) => format!("{} {}", name_of(&one.drv), one.reason),
-            None if last_error.is_empty() => "nix ended without a word".to_owned(),
+            None if last_error.is_empty() => format!("nix ended with {status} and without a word"),
             None => last_error,
         }))
+    }
+
+    /// A derivation's build is over: pushes what it made, and keeps its log.
+    async fn settle(&self, following: &Mutex<Following<'_>>, number: u32) -> Result<(), Failure> {
+        let (drv, log) = match lock(following).get(number) {
+            Some(one) => (one.drv.clone(), std::mem::take(&mut one.log)),
+            None => return Ok(()),
+        };
+        let outputs = self.outputs(&drv).await;
+        let pushed = self.pusher.push(&outputs).await;
+        lock(following).set(number, if outputs.is_empty() { Failed } else { Built });
+        if !log.is_empty()
+            && let Err(error) = self.pusher.push_log(base(&drv), log).await
+        {
+            self.reporter.note(&format!("the log of {} was not kept: {error}", name_of(&drv)));
+        }
+        pushed
     }
 
     /// Derivations that Nix is going to build.
     async fn planned(&self, drvs: &[String]) -> Result<Vec<String>, Failure> {
         let mut args = vec!["--realise", "--dry-run"];
         args.extend(drvs.iter().map(String::as_str));
-        let output = self.sandbox.output(self.room, "nix-store", &args).await?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = capture(self.sandbox, self.room, "nix-store", &args, None).await?.stderr;
         let listed =
             said.lines().map(str::trim).filter(|line| line.starts_with("/nix/store/") && line.ends_with(".drv"));
         Ok(listed.map(str::to_owned).collect())
@@ -204,13 +196,12 @@ impl Build<'_> {
 
     /// The outputs of a derivation, if all of them are there.
     pub async fn outputs(&self, drv: &str) -> Vec<String> {
-        let Ok(output) = self.sandbox.output(self.room, "nix-store", &["--query", "--outputs", drv]).await else {
-            return Vec::new();
-        };
-        let outputs: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+        let query = ["--query", "--outputs", drv];
+        let Ok(told) = capture(self.sandbox, self.room, "nix-store", &query, None).await else { return Vec::new() };
+        let outputs: Vec<String> = told.stdout.lines().map(str::to_owned).collect();
         let mut args = vec!["--check-validity"];
         args.extend(outputs.iter().map(String::as_str));
-        match self.sandbox.output(self.room, "nix-store", &args).await {
+        match capture(self.sandbox, self.room, "nix-store", &args, None).await {
             Ok(checked) if checked.status.success() => outputs,
             _ => Vec::new(),
         }
@@ -219,25 +210,28 @@ impl Build<'_> {
     /// Reads what Nix says until it ends. Its last error.
     async fn follow(
         &self,
-        following: &mut Following,
+        following: &Mutex<Following<'_>>,
         stderr: impl AsyncRead + Unpin,
-        ended: &mpsc::UnboundedSender<(u32, String)>,
+        ended: &mpsc::UnboundedSender<u32>,
     ) -> String {
         let mut last_error = String::new();
-        let mut reader = BufReader::new(stderr);
-        let mut line = Vec::new();
+        // Nix's numbers of activities, and ours of their derivations.
+        let mut activities: HashMap<u64, u32> = HashMap::new();
+        let (mut reader, mut line) = (BufReader::new(stderr), Vec::new());
         while read_line(&mut reader, &mut line).await {
             let text = String::from_utf8_lossy(&line);
             match nixlog::read(text.trim_end_matches(['\r', '\n'])) {
                 Some(Said::BuildBegan { id, drv }) => {
-                    let number = following.number(&drv, self.reporter);
-                    following.by_activity.insert(id, number);
-                    following.set(number, Building, "", self.reporter);
+                    let mut following = lock(following);
+                    let number = following.number(&drv);
+                    activities.insert(id, number);
+                    following.set(number, Building);
                 }
                 Some(Said::Line { id, text }) => {
-                    let number = following.by_activity.get(&id).copied();
+                    let number = activities.get(&id).copied();
                     self.reporter.line(number, &text);
-                    if let Some(one) = number.and_then(|number| following.all.get_mut(number as usize))
+                    if let Some(number) = number
+                        && let Some(one) = lock(following).get(number)
                         && one.log.len() + text.len() < LONGEST_LOG
                     {
                         one.log.extend_from_slice(text.as_bytes());
@@ -245,19 +239,23 @@ impl Build<'_> {
                     }
                 }
                 Some(Said::Ended { id }) => {
-                    if let Some(number) = following.by_activity.remove(&id) {
-                        let drv = following.all[number as usize].drv.clone();
-                        let _ = ended.send((number, drv));
+                    if let Some(number) = activities.remove(&id) {
+                        let _ = ended.send(number);
                     }
                 }
                 Some(Said::SubstituteBegan { path }) => self.reporter.note(&format!("fetching {path}")),
                 Some(Said::Message { is_error, text }) => {
                     if let Some((drv, how)) = nixlog::failure(&text) {
-                        let number = following.number(&drv, self.reporter);
-                        following.all[number as usize].reason = how;
+                        let mut following = lock(following);
+                        let number = following.number(&drv);
+                        if let Some(one) = following.get(number) {
+                            one.reason = how;
+                            let state = one.state;
+                            following.set(number, state);
+                        }
                     }
                     if is_error {
-                        last_error = nixlog::plain(&text).lines().map(str::trim).take(6).collect::<Vec<_>>().join(" ");
+                        last_error = in_short(&nixlog::plain(&text));
                     }
                     for line in text.lines() {
                         self.reporter.line(None, line);
@@ -271,35 +269,37 @@ impl Build<'_> {
 
     /// Runs a command in the repository. The paths that it names as what it made.
     pub async fn command(&self, command: &str) -> Result<Vec<String>, Failure> {
-        let mut child = self
-            .sandbox
-            .command(self.room, "sh", ["-c", &format!("cd {BUILD}/src && {command}")])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let script = format!("cd {BUILD}/src || exit\n{command}");
+        let mut command = self.sandbox.command(self.room, "sh", ["-c", &script]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn(self.room, command)?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Failure::Failed("a pipe is missing".to_owned()));
         };
-        let read = async |stream: &mut (dyn AsyncRead + Unpin + Send), is_out: bool| {
-            let (mut reader, mut line, mut made) = (BufReader::new(stream), Vec::new(), Vec::new());
+        let mut made = Vec::new();
+        let read_out = async {
+            let (mut reader, mut line) = (BufReader::new(stdout), Vec::new());
             while read_line(&mut reader, &mut line).await {
                 let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end_matches(['\r', '\n']);
                 self.reporter.line(None, text);
-                if is_out && text.starts_with("/nix/store/") {
+                if text.starts_with("/nix/store/") && made.len() < MOST_MADE {
                     made.push(text.trim().to_owned());
                 }
             }
-            made
         };
-        let (mut stdout, mut stderr) = (stdout, stderr);
-        let (mut made, _) = tokio::join!(read(&mut stdout, true), read(&mut stderr, false));
+        let read_err = async {
+            let (mut reader, mut line) = (BufReader::new(stderr), Vec::new());
+            while read_line(&mut reader, &mut line).await {
+                self.reporter.line(None, String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+            }
+        };
+        tokio::join!(read_out, read_err);
         let status = child.wait().await?;
         if !status.success() {
             return Err(Failure::Failed(format!("the command ended with {status}")));
         }
-        let source = self.room.folder.join("src");
-        for entry in std::fs::read_dir(source)?.flatten() {
+        for entry in std::fs::read_dir(self.room.folder.join("src"))?.flatten() {
             if entry.file_name().to_string_lossy().starts_with("result")
                 && let Ok(target) = std::fs::read_link(entry.path())
                 && target.starts_with("/nix/store")
@@ -307,29 +307,32 @@ impl Build<'_> {
                 made.push(target.to_string_lossy().into_owned());
             }
         }
+        // What it printed may be anything; what it made is in the store.
+        made.sort();
+        made.dedup();
         Ok(made)
     }
 }
 
-/// Reads a line of bounded length. False at the end.
-async fn read_line(reader: &mut (impl AsyncBufReadExt + Unpin), line: &mut Vec<u8>) -> bool {
-    line.clear();
-    loop {
-        let Ok(there) = reader.fill_buf().await else { return !line.is_empty() };
-        if there.is_empty() {
-            return !line.is_empty();
-        }
-        let end = there.iter().position(|&byte| byte == b'\n').map_or(there.len(), |at| at + 1);
-        let taken = end.min(LONGEST_LINE - line.len());
-        line.extend_from_slice(&there[..taken]);
-        reader.consume(taken);
-        if line.last() == Some(&b'\n') || line.len() == LONGEST_LINE {
-            return true;
-        }
-    }
+/// Store paths that a command may name.
+const MOST_MADE: usize = 10_000;
+
+fn lock<'a, 'b>(following: &'a Mutex<Following<'b>>) -> MutexGuard<'a, Following<'b>> {
+    following.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first lines of an error, as one.
+pub fn in_short(error: &str) -> String {
+    let lines = error.lines().map(str::trim).filter(|line| !line.is_empty()).take(ERROR_LINES);
+    lines.collect::<Vec<_>>().join(" ").chars().take(1000).collect()
+}
+
+/// A store path without the store's folder.
+fn base(path: &str) -> &str {
+    path.trim_start_matches("/nix/store/")
 }
 
 fn name_of(drv: &str) -> &str {
-    let base = drv.trim_start_matches("/nix/store/");
+    let base = base(drv);
     base.split_once('-').map_or(base, |(_, name)| name).trim_end_matches(".drv")
 }

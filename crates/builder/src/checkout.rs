@@ -2,6 +2,7 @@
 //! looked at.
 
 use crate::{
+    process::capture,
     report::Reporter,
     run::Failure,
     sandbox::{Room, Sandbox},
@@ -14,13 +15,13 @@ const ASK: &str = "#!/bin/sh\ncase \"$1\" in Username*) cat /credential/user ;; 
 const SSH: &str = "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new \
     -o UserKnownHostsFile=/build/home/known_hosts";
 
-/// Fetches what the assignment names into `src` of the room's folder.
+/// Fetches what the assignment names into `src` of the room's folder. The commit.
 pub async fn checkout(
     sandbox: &Sandbox,
     room: &Room,
     assignment: &Assignment,
     reporter: &Reporter,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     let spec = &assignment.spec;
     let url = spec.repository.as_str();
     reporter.note(&format!("fetching {} of {url}", assignment.reference));
@@ -56,7 +57,7 @@ pub async fn checkout(
     let (commit, subject) = told.split_once('\n').unwrap_or((&told, ""));
     reporter.note(&format!("checked out {commit}"));
     reporter.tell(&RunEvent::Commit { commit: commit.to_owned(), subject: subject.trim().to_owned() });
-    Ok(())
+    Ok(commit.to_owned())
 }
 
 async fn fetch(sandbox: &Sandbox, room: &Room, assignment: &Assignment, given: &[String]) -> Result<(), Failure> {
@@ -75,11 +76,10 @@ async fn fetch(sandbox: &Sandbox, room: &Room, assignment: &Assignment, given: &
 }
 
 async fn git(sandbox: &Sandbox, room: &Room, args: &[&str]) -> Result<String, Failure> {
-    let output = sandbox.output(room, "git", args).await?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+    let told = capture(sandbox, room, "git", args, None).await?;
+    if told.status.success() {
+        return Ok(told.stdout);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("; ");
+    let said = told.stderr.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("; ");
     Err(Failure::Failed(format!("git: {}", said.chars().take(1000).collect::<String>())))
 }

@@ -1,7 +1,9 @@
 //! From what a builder names to derivations.
 
 use crate::{
+    build::in_short,
     nixlog::plain,
+    process::capture,
     report::Reporter,
     run::Failure,
     sandbox::{Room, Sandbox},
@@ -123,16 +125,11 @@ async fn run(
     args: &[&str],
     reporter: &Reporter,
 ) -> Result<String, Failure> {
-    let output = sandbox.output(room, program, args).await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    for line in said.lines().filter(|line| !line.trim().is_empty()) {
-        reporter.line(None, line);
+    let told = capture(sandbox, room, program, args, Some(reporter)).await?;
+    if told.status.success() {
+        return Ok(told.stdout);
     }
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    }
-    let said = plain(&said);
+    let said = plain(&told.stderr);
     let error = said.find("error:").map_or(said.as_str(), |at| &said[at..]);
-    let error = error.lines().map(str::trim).filter(|line| !line.is_empty()).take(6).collect::<Vec<_>>().join(" ");
-    Err(Failure::Failed(format!("evaluation: {}", error.chars().take(1000).collect::<String>())))
+    Err(Failure::Failed(format!("evaluation: {}", in_short(error))))
 }

@@ -6,6 +6,7 @@ mod build;
 mod checkout;
 mod evaluate;
 mod nixlog;
+mod process;
 mod push;
 mod report;
 mod run;

@@ -1,6 +1,7 @@
 //! What Nix says with `--log-format internal-json`: a line each, `@nix ` and an object. Activities have numbers; their lines, and their
 //! ends, come under them.
 
+use iglu_api::ansi;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -92,23 +93,9 @@ fn text(fields: &[Value]) -> Option<String> {
     fields.first()?.as_str().map(str::to_owned)
 }
 
-/// Text without its escape sequences.
+/// Text of several lines without its escape sequences.
 pub fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        if c != '\u{1b}' {
-            plain.push(c);
-        } else if chars.next() == Some('[') {
-            // A sequence ends with its first character from @ to ~.
-            for c in chars.by_ref() {
-                if ('@'..='~').contains(&c) {
-                    break;
-                }
-            }
-        }
-    }
-    plain
+    text.lines().map(ansi::plain).collect::<Vec<_>>().join("\n")
 }
 
 /// The derivation that an error says failed to build, and how.
@@ -159,6 +146,5 @@ mod tests {
         let says = "\u{1b}[31;1merror:\u{1b}[0m builder for '\u{1b}[1m/nix/store/x-a.drv\u{1b}[0m' failed with exit code 3;\n  last 1 log lines:";
         assert_eq!(failure(says), Some(("/nix/store/x-a.drv".to_owned(), "failed with exit code 3".to_owned())));
         assert_eq!(failure("error: something else"), None);
-        assert_eq!(plain("\u{1b}[1mbold\u{1b}[0m \u{1b}]x"), "bold x");
     }
 }

@@ -1,10 +1,11 @@
 //! Paths of the node's store, on their way into the cache: what it lacks, references first.
 
 use crate::{
+    process::{capture, spawn},
     report::Reporter,
     run::Failure,
     sandbox::{Room, Sandbox},
-    server::Server,
+    server::{Server, ServerError, patiently},
 };
 use iglu_api::{attic::UploadPathInfo, node::RunEvent};
 use nix_compat::{
@@ -12,13 +13,11 @@ use nix_compat::{
     store_path::{StorePath, StorePathHash},
 };
 use serde_json::Value;
-use std::{collections::HashSet, process::Stdio, sync::Mutex, time::Duration};
+use std::{collections::HashSet, process::Stdio, sync::Mutex};
 use tokio_util::io::ReaderStream;
 
 /// Bytes of a NAR that are read at a time.
 const BLOCK: usize = 256 << 10;
-/// How often a path is pushed before it is given up.
-const TRIES: u32 = 4;
 
 /// Pushes with the token of a run into its cache.
 pub struct Pusher<'a> {
@@ -43,7 +42,8 @@ impl Pusher<'_> {
         let known = |path: &str| self.pushed.lock().is_ok_and(|pushed| pushed.contains(path));
         let closure: Vec<&str> = closure.lines().filter(|path| !known(path)).collect();
         let hashes: Vec<StorePathHash> = closure.iter().filter_map(|path| hash_part(path)).collect();
-        let missing: HashSet<StorePathHash> = self.server.missing(&self.cache, hashes).await?.into_iter().collect();
+        let missing = patiently!(self.server.missing(&self.cache, &hashes))?;
+        let missing: HashSet<StorePathHash> = missing.into_iter().collect();
         for path in &closure {
             if hash_part(path).is_some_and(|hash| missing.contains(&hash)) {
                 self.push_one(path).await?;
@@ -59,38 +59,32 @@ impl Pusher<'_> {
         let json = self.nix("nix", &["path-info", "--json", path]).await?;
         let info = upload_info(&self.cache, path, &json)
             .ok_or_else(|| Failure::Failed(format!("nix says of {path} what this node cannot read")))?;
-        let mut tries = 1;
-        loop {
-            let mut dump = self.sandbox.command(self.room, "nix", ["store", "dump-path", path]);
-            let mut dump = dump.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-            let Some(out) = dump.stdout.take() else { return Err(Failure::Failed("a pipe is missing".to_owned())) };
-            match self.server.upload(&info, ReaderStream::with_capacity(out, BLOCK)).await {
-                Ok(()) => break,
-                Err(error) if error.is_passing() && tries < TRIES => {
-                    tracing::warn!(path, %error, "a push failed; trying again");
-                    tokio::time::sleep(Duration::from_secs(1 << tries)).await;
-                    tries += 1;
-                }
-                Err(error) => return Err(Failure::Failed(format!("pushing {path}: {error}"))),
-            }
-        }
+        let pushed = patiently!(self.upload(path, &info));
+        pushed.map_err(|error| Failure::Failed(format!("pushing {path}: {error}")))?;
         let name = path.trim_start_matches("/nix/store/").to_owned();
         self.reporter.tell(&RunEvent::Pushed { path: name, nar_size: info.nar_size });
         Ok(())
     }
 
+    async fn upload(&self, path: &str, info: &UploadPathInfo) -> Result<(), ServerError> {
+        let mut command = self.sandbox.command(self.room, "nix", ["store", "dump-path", path]);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut dump = spawn(self.room, command).map_err(ServerError::here)?;
+        let out = dump.stdout.take().ok_or_else(|| ServerError::here("a pipe is missing"))?;
+        self.server.upload(info, ReaderStream::with_capacity(out, BLOCK)).await
+    }
+
     async fn nix(&self, program: &str, args: &[&str]) -> Result<String, Failure> {
-        let output = self.sandbox.output(self.room, program, args).await?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        let told = capture(self.sandbox, self.room, program, args, None).await?;
+        if told.status.success() {
+            return Ok(told.stdout);
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(Failure::Failed(format!("{program}: {}", said.trim().chars().take(500).collect::<String>())))
+        Err(Failure::Failed(format!("{program}: {}", told.stderr.trim().chars().take(500).collect::<String>())))
     }
 
     /// Keeps the log of a derivation's build in the cache.
     pub async fn push_log(&self, drv: &str, log: Vec<u8>) -> Result<(), Failure> {
-        Ok(self.server.log_put(&self.cache, drv, log).await?)
+        Ok(patiently!(self.server.log_put(&self.cache, drv, log.clone()))?)
     }
 }
 

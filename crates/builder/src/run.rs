@@ -4,10 +4,11 @@ use crate::{
     build::Build,
     checkout::checkout,
     evaluate::evaluate,
+    process::Started,
     push::Pusher,
     report::{Reporter, Stop},
     sandbox::{Room, Sandbox},
-    server::{Server, ServerError},
+    server::{Server, ServerError, patiently},
 };
 use iglu_api::{
     Timestamp,
@@ -66,14 +67,18 @@ pub async fn execute(
         tokio::spawn(reporter.clone().ship(server.clone(), assignment.run, assignment.lease.clone(), reader));
     let mut stopping = reporter.stopping();
     let timeout = Duration::from_secs(u64::from(limits.timeout_minutes) * 60);
+    let started = Started::default();
     // Whatever is dropped here kills what it started.
     let end = tokio::select! {
-        done = work(&server, sandbox, &folder, &assignment, &reporter) => match done {
-            Ok(()) => Some((Outcome::Succeeded, String::new())),
+        done = work(&server, sandbox, &folder, &assignment, &reporter, &started) => match done {
+            Ok(outcome) => Some((outcome, String::new())),
             Err(failure) => Some((Outcome::Failed, failure.to_string())),
         },
         () = tokio::time::sleep(timeout) => {
             Some((Outcome::TimedOut, format!("it took longer than {} minutes", limits.timeout_minutes)))
+        }
+        () = started.over(u64::from(limits.memory_mib) << 20) => {
+            Some((Outcome::Failed, format!("it used more than {} MiB of memory", limits.memory_mib)))
         }
         stop = stopping.wait_for(Option::is_some) => match stop.ok().and_then(|stop| (*stop).clone()) {
             Some(Stop::Cancelled) => Some((Outcome::Cancelled, "cancelled".to_owned())),
@@ -111,15 +116,22 @@ async fn work(
     folder: &std::path::Path,
     assignment: &Assignment,
     reporter: &Arc<Reporter>,
-) -> Result<(), Failure> {
+    started: &Started,
+) -> Result<Outcome, Failure> {
     let spec = &assignment.spec;
-    let mut substituters = vec![assignment.cache_uri.clone()];
+    let mut substituters = vec![server.cache_uri(assignment.cache.as_str())];
     substituters.extend(spec.substituters.iter().cloned());
     let mut keys = assignment.cache_keys.clone();
     keys.extend(spec.trusted_keys.iter().cloned());
     let config = sandbox.nix_config(&substituters, &keys, spec.limits.cores, spec.limits.jobs);
-    let room = sandbox.room(folder, config);
-    checkout(sandbox, &room, assignment, reporter).await?;
+    let store = sandbox.store_for(assignment.cache.as_str())?;
+    let room = Room { started: started.clone(), ..sandbox.room(folder, &store, config) };
+    let netrc = format!("machine {} login iglu password {}\n", server.host(), assignment.pull_token);
+    sandbox.file(&folder.join("home/netrc"), &netrc, 0o600)?;
+    let commit = checkout(sandbox, &room, assignment, reporter).await?;
+    if assignment.unless_commit.as_deref() == Some(commit.as_str()) {
+        return Ok(Outcome::Unchanged);
+    }
     // Nix reads the checkout as a repository of this machine; there is no other one to be seen.
     let room = Room { git_protocols: "https:http:ssh:file", ..room };
     let pusher = Pusher {
@@ -130,12 +142,12 @@ async fn work(
         reporter,
         pushed: std::sync::Mutex::new(HashSet::new()),
     };
-    let memory = u64::from(spec.limits.memory_mib) << 20;
-    let build = Build { sandbox, room: &room, reporter, pusher: &pusher, memory, keep_going: spec.keep_going };
+    let build = Build { sandbox, room: &room, reporter, pusher: &pusher, keep_going: spec.keep_going };
     if let What::Command { command } = &spec.what {
         let made = build.command(command).await?;
         pusher.push(&made).await?;
-        return pin(&pusher, assignment, made.iter().map(|path| ("result", path.as_str()))).await;
+        pin(&pusher, assignment, made.iter().map(|path| ("result", path.as_str()))).await?;
+        return Ok(Outcome::Succeeded);
     }
     reporter.note("evaluating");
     let wanted = evaluate(sandbox, &room, &spec.what, &spec.systems, reporter).await?;
@@ -150,18 +162,30 @@ async fn work(
     } else {
         let names = drvs.iter().map(|drv| drv.trim_start_matches("/nix/store/").to_owned()).collect();
         let asked = FailedBefore { lease: assignment.lease.clone(), drvs: names };
-        server.failed_before(assignment.run, &asked).await?.into_iter().collect()
+        patiently!(server.failed_before(assignment.run, &asked))?.into_iter().collect()
     };
     reporter.note(&format!("building {} derivations and what they need", drvs.len()));
     build.derivations(&drvs, &failed_before).await?;
     let mut made = Vec::new();
     if spec.keep_runs > 0 {
         for one in &wanted {
-            let outputs = build.outputs(&one.drv).await;
-            made.extend(outputs.into_iter().take(1).map(|path| (one.attribute.clone(), path)));
+            made.extend(named_outputs(&one.attribute, build.outputs(&one.drv).await));
         }
     }
-    pin(&pusher, assignment, made.iter().map(|(attribute, path)| (attribute.as_str(), path.as_str()))).await
+    pin(&pusher, assignment, made.iter().map(|(attribute, path)| (attribute.as_str(), path.as_str()))).await?;
+    Ok(Outcome::Succeeded)
+}
+
+/// The outputs of a derivation under the names of their pins: the attribute for the first of them, with `.dev` and the like for others.
+fn named_outputs(attribute: &str, mut outputs: Vec<String>) -> Vec<(String, String)> {
+    // The first one's name is what the others' names begin with.
+    outputs.sort_by_key(String::len);
+    let first = outputs.first().map_or(0, String::len);
+    let name = |path: &str| match path.get(first..).unwrap_or_default().trim_start_matches('-') {
+        "" => attribute.to_owned(),
+        output => format!("{attribute}.{output}"),
+    };
+    outputs.into_iter().map(|path| (name(&path), path)).collect()
 }
 
 /// Names what a run made, so that it stays while it is among the newest.
@@ -180,7 +204,23 @@ async fn pin(
             artifacts: Vec::new(),
             keep: Keep::Revisions(assignment.spec.keep_runs),
         };
-        pusher.server.pin(&pusher.cache, &pin).await?;
+        patiently!(pusher.server.pin(&pusher.cache, &pin))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_have_names_of_their_own() {
+        let store = |name: &str| format!("/nix/store/agsnpn3hxj60ylk8aclmlxm7h3fn5v6x-{name}");
+        let named = named_outputs("report", vec![store("report-demo-doc"), store("report-demo")]);
+        assert_eq!(
+            named,
+            [("report".to_owned(), store("report-demo")), ("report.doc".to_owned(), store("report-demo-doc"))]
+        );
+        assert!(named_outputs("none", Vec::new()).is_empty());
+    }
 }

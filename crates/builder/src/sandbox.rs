@@ -1,20 +1,18 @@
 //! The only door to processes: each is in namespaces of its own (bubblewrap), sees the system's programs, the node's store and the
 //! folder of its run, and nothing else of this machine; whatever it started ends with it.
 
-use crate::{NodeConfig, NodeError};
+use crate::{
+    NodeConfig, NodeError,
+    process::{Started, capture},
+};
 use std::{
     ffi::OsStr,
     fs, io,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
-    process::{Output, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    process::Stdio,
 };
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// Where a run finds its folder.
 pub const BUILD: &str = "/build";
@@ -36,12 +34,11 @@ const ETC: [&str; 15] = [
     "ssl",
     "static",
 ];
-/// How often a run's memory is added up.
-const LOOK: Duration = Duration::from_millis(250);
-
 /// How processes are started on this machine.
 pub struct Sandbox {
     state: PathBuf,
+    /// Held as long as the node lives: two would take each other's runs away.
+    _lock: fs::File,
     user: Option<u32>,
     with_daemon: bool,
     nix_options: Vec<String>,
@@ -55,12 +52,16 @@ pub struct Sandbox {
 pub struct Room {
     /// The run's folder, seen as [`BUILD`].
     pub folder: PathBuf,
+    /// The store that Nix works in, where it is not the daemon's.
+    pub store: PathBuf,
     /// Nix's configuration for it.
     pub nix_config: String,
     /// A folder that only some of its processes see, as `/credential`.
     pub credential: Option<PathBuf>,
     /// Protocols that git may use.
     pub git_protocols: &'static str,
+    /// What was started in it.
+    pub started: Started,
 }
 
 impl Sandbox {
@@ -70,8 +71,19 @@ impl Sandbox {
         fs::create_dir_all(&config.state).map_err(made)?;
         let state = config.state.canonicalize().map_err(made)?;
         let user = rustix::process::geteuid().is_root().then_some(config.user_id);
+        if let Some(user) = user
+            && let Some(closed) = closed_above(&state, user)
+        {
+            let why = format!("{} is closed to user {user}, whom runs are: name another folder", closed.display());
+            return Err(made(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+        }
+        let lock = fs::File::create(state.join("lock")).map_err(made)?;
+        if lock.try_lock().is_err() {
+            return Err(made(io::Error::new(io::ErrorKind::AlreadyExists, "another node works in it")));
+        }
         let mut sandbox = Sandbox {
             state,
+            _lock: lock,
             user,
             with_daemon: config.with_daemon,
             nix_options: config.nix_options.clone(),
@@ -79,13 +91,16 @@ impl Sandbox {
             features: Vec::new(),
             nix_version: String::new(),
         };
-        for folder in ["runs", "store", "home"] {
+        // Left by a node that was killed.
+        let _ = fs::remove_dir_all(sandbox.runs());
+        for folder in ["runs", "stores", "check", "check/home", "check/store"] {
             sandbox.folder(&sandbox.state.join(folder)).map_err(made)?;
         }
-        let room = sandbox.room(&sandbox.state.join("home"), sandbox.nix_config(&[], &[], 0, 1));
+        let check = sandbox.state.join("check");
+        let room = sandbox.room(&check, &check.join("store"), sandbox.nix_config(&[], &[], 0, 1));
         let try_out = async |program: &'static str, args: &[&str]| -> Result<String, NodeError> {
             let wrong = |why: String| NodeError::Program { program, why };
-            let output = sandbox.output(&room, program, args).await.map_err(|error| {
+            let output = capture(&sandbox, &room, program, args, None).await.map_err(|error| {
                 let is_absent = error.kind() == io::ErrorKind::NotFound;
                 if is_absent {
                     NodeError::Program { program: "bwrap", why: "install bubblewrap".to_owned() }
@@ -94,14 +109,18 @@ impl Sandbox {
                 }
             })?;
             if !output.status.success() {
-                return Err(wrong(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+                return Err(wrong(output.stderr));
             }
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+            Ok(output.stdout)
         };
         try_out("git", &["--version"]).await?;
         let nix_version = try_out("nix", &["--version"]).await?;
         let system = try_out("nix", &["eval", "--impure", "--raw", "--expr", "builtins.currentSystem"]).await?;
-        let shown = try_out("nix", &["show-config", "--json"]).await.unwrap_or_default();
+        // The spelling of 2.20 and later, and the one before.
+        let shown = match try_out("nix", &["config", "show", "--json"]).await {
+            Ok(shown) => shown,
+            Err(_) => try_out("nix", &["show-config", "--json"]).await.unwrap_or_default(),
+        };
         let listed = |name: &str| {
             let config: serde_json::Value = serde_json::from_str(&shown).unwrap_or_default();
             let values = config[name]["value"].as_array().cloned().unwrap_or_default();
@@ -131,6 +150,13 @@ impl Sandbox {
         self.state.join("runs")
     }
 
+    /// The store for runs of builders of one cache. What a run might do to it reaches no cache but the one that it may push to anyway.
+    pub fn store_for(&self, cache: &str) -> io::Result<PathBuf> {
+        let store = self.state.join("stores").join(cache);
+        self.folder(&store)?;
+        Ok(store)
+    }
+
     /// Makes a folder that belongs to whom runs are, and that nobody else reads.
     pub fn folder(&self, folder: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
@@ -150,8 +176,15 @@ impl Sandbox {
         self.user.map_or(Ok(()), |user| chown(path, Some(user), Some(user)))
     }
 
-    pub fn room(&self, folder: &Path, nix_config: String) -> Room {
-        Room { folder: folder.to_owned(), nix_config, credential: None, git_protocols: "https:http:ssh" }
+    pub fn room(&self, folder: &Path, store: &Path, nix_config: String) -> Room {
+        Room {
+            folder: folder.to_owned(),
+            store: store.to_owned(),
+            nix_config,
+            credential: None,
+            git_protocols: "https:http:ssh",
+            started: Started::default(),
+        }
     }
 
     /// Nix's configuration for a run.
@@ -167,6 +200,7 @@ impl Sandbox {
             "log-lines = 25".to_owned(),
             "connect-timeout = 10".to_owned(),
             "fallback = true".to_owned(),
+            "netrc-file = /build/home/netrc".to_owned(),
             format!("substituters = {}", substituters.join(" ")),
             format!("trusted-public-keys = {}", keys.join(" ")),
             format!("cores = {cores}"),
@@ -199,11 +233,11 @@ impl Sandbox {
             command.args(["--ro-bind-try", &path, &path]);
         }
         command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/dev/shm"]);
-        let store = self.state.join("store");
         if self.with_daemon {
             command.args(["--setenv", "NIX_REMOTE", "daemon"]);
         } else {
-            command.arg("--bind").arg(&store).arg(&store).arg("--setenv").arg("NIX_REMOTE").arg(&store);
+            let store = &room.store;
+            command.arg("--bind").arg(store).arg(store).arg("--setenv").arg("NIX_REMOTE").arg(store);
         }
         command.arg("--bind").arg(&room.folder).arg(BUILD).args(["--chdir", BUILD]);
         if let Some(credential) = &room.credential {
@@ -240,55 +274,11 @@ impl Sandbox {
         }
         command
     }
-
-    /// Runs a command to its end and gives what it wrote.
-    pub async fn output(&self, room: &Room, program: &str, args: &[&str]) -> io::Result<Output> {
-        self.command(room, program, args).output().await
-    }
 }
 
-/// Ends `child` when it and all that it started have more than `most` bytes of memory of their own; then the flag is up.
-pub fn watch_memory(
-    child: &Child,
-    most: u64,
-    stop: impl FnOnce() + Send + 'static,
-) -> (Arc<AtomicBool>, tokio::task::JoinHandle<()>) {
-    let exceeded = Arc::new(AtomicBool::new(false));
-    let (flag, root) = (exceeded.clone(), child.id());
-    let task = tokio::spawn(async move {
-        let Some(root) = root.filter(|_| most > 0) else { return };
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let used = tokio::task::spawn_blocking(move || memory_of(root)).await.unwrap_or(0);
-            if used > most {
-                flag.store(true, Ordering::Release);
-                stop();
-                return;
-            }
-        }
-    });
-    (exceeded, task)
-}
-
-/// Memory of a process and all below it that nobody else has, in bytes.
-fn memory_of(root: u32) -> u64 {
-    let mut processes = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(status) = fs::read_to_string(entry.path().join("status")) else { continue };
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
-        let parent = number("PPid:").and_then(|parent| u32::try_from(parent).ok()).unwrap_or(0);
-        processes.push((id, parent, number("RssAnon:").unwrap_or(0) << 10));
-    }
-    let mut below = vec![root];
-    let mut at = 0;
-    while at < below.len() {
-        let parent = below[at];
-        below.extend(processes.iter().filter(|process| process.1 == parent).map(|process| process.0));
-        at += 1;
-    }
-    processes.iter().filter(|process| below.contains(&process.0)).map(|process| process.2).sum()
+/// The folder on the way to this one, if any, that a user cannot pass.
+fn closed_above(state: &Path, user: u32) -> Option<&Path> {
+    state.ancestors().skip(1).find(|folder| {
+        fs::metadata(folder).is_ok_and(|found| found.uid() != user && found.permissions().mode() & 0o001 == 0)
+    })
 }

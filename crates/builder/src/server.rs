@@ -9,13 +9,54 @@ use iglu_api::{
 use nix_compat::store_path::StorePathHash;
 use reqwest::{Body, Client, Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longer than the server keeps a node waiting that asks for work.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(10);
 /// A push that nothing moves in for so long is given up.
 const STALLED: Duration = Duration::from_secs(120);
+
+/// How long a server may be away before a run fails for it, and the longest pause between two questions.
+const AWAY: Duration = Duration::from_secs(10 * 60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What is left of the patience with a server that is away.
+pub struct Patience {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    pub fn new() -> Patience {
+        Patience { until: Instant::now() + AWAY, pause: Duration::from_secs(1) }
+    }
+
+    /// Waits a while if asking again can help; else says that it cannot.
+    pub async fn waits(&mut self, error: &ServerError) -> bool {
+        if !error.is_passing() || Instant::now() > self.until {
+            return false;
+        }
+        tracing::warn!(%error, "trying again");
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        true
+    }
+}
+
+/// Asks again while the server or the network is away.
+macro_rules! patiently {
+    ($ask:expr) => {{
+        let mut patience = $crate::server::Patience::new();
+        loop {
+            match $ask.await {
+                Err(error) if patience.waits(&error).await => {}
+                answer => break answer,
+            }
+        }
+    }};
+}
+pub(crate) use patiently;
 
 /// Why the server did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +68,11 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// What went wrong on this side; asking again does not help.
+    pub fn here(why: impl std::fmt::Display) -> ServerError {
+        ServerError::Refused { status: 400, message: format!("on this node: {why}") }
+    }
+
     /// Whether asking again can help.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -64,6 +110,17 @@ impl Server {
         Server { token: token.to_owned(), ..self.clone() }
     }
 
+    /// Where Nix finds a cache.
+    pub fn cache_uri(&self, cache: &str) -> String {
+        format!("{}/{cache}", self.url)
+    }
+
+    /// The host of the server, as a netrc file names it.
+    pub fn host(&self) -> String {
+        let url = reqwest::Url::parse(&self.url).ok();
+        url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
+    }
+
     pub async fn hello(&self, hello: &Hello) -> Result<(), ServerError> {
         self.post("/api/v1/node/hello", hello).await.map(drop)
     }
@@ -82,8 +139,8 @@ impl Server {
     }
 
     /// Of these hash parts, those of paths that the cache lacks.
-    pub async fn missing(&self, cache: &str, hashes: Vec<StorePathHash>) -> Result<Vec<StorePathHash>, ServerError> {
-        let asked = GetMissingPaths { cache: cache.to_owned(), store_path_hashes: hashes };
+    pub async fn missing(&self, cache: &str, hashes: &[StorePathHash]) -> Result<Vec<StorePathHash>, ServerError> {
+        let asked = GetMissingPaths { cache: cache.to_owned(), store_path_hashes: hashes.to_vec() };
         let answer: MissingPaths = json(self.post("/_api/v1/get-missing-paths", &asked).await?).await?;
         Ok(answer.missing_paths)
     }

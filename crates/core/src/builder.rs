@@ -7,6 +7,8 @@ use crate::{
     directory::Cache,
     error::{Error, Result},
     run::run_row,
+    status,
+    trigger::{self, Due},
 };
 use iglu_api::{
     BuilderName, Timestamp,
@@ -42,11 +44,16 @@ impl Builders<'_> {
         let core = self.0;
         let cache = core.cache().open(caller, create.cache.as_str(), Permission::Admin, Discretion::Hide).await?;
         check_spec(&create.spec)?;
+        trigger::check(&create.spec, core.now())?;
+        let due = Due::after(&create.spec, true, core.now());
         let name = create.name.as_str();
         let credential = create.credential.as_ref().map(|credential| self.sealed(name, &create.spec, credential));
+        let status_token = self.sealed_status_token(name, &create.spec, create.status_token.as_deref())?;
         let audit = core.audit(caller, "builder.create", &format!("{name} of {}", cache.name)).of(cache.id);
         let spec = spec_json(&create.spec)?;
-        if !core.db.builder_insert(name, cache.id, &spec, credential.transpose()?.as_deref(), &audit).await? {
+        let (credential, status_token) = (credential.transpose()?, status_token);
+        let sealed = (credential.as_deref(), status_token.as_deref());
+        if !core.db.builder_insert(name, cache.id, &spec, sealed, due, &audit).await? {
             let message = format!("there is a builder \"{name}\" already");
             return Err(Error::Conflict { field: "name", message });
         }
@@ -56,10 +63,10 @@ impl Builders<'_> {
     /// The builders of caches that the caller may pull from, by name.
     pub async fn list(&self, caller: &Caller) -> Result<Vec<BuilderRow>> {
         let core = self.0;
-        let mut last: HashMap<i64, RunRow> = HashMap::new();
+        let mut newest: HashMap<i64, Vec<RunRow>> = HashMap::new();
         for run in core.db.run_list_last().await? {
             if let Some(cache) = core.directory.get_by_id(run.cache_id) {
-                last.insert(run.builder_id, run_row(run, &cache)?);
+                newest.entry(run.builder_id).or_default().push(run_row(run, &cache)?);
             }
         }
         let mut rows = Vec::new();
@@ -75,7 +82,7 @@ impl Builders<'_> {
                 repository: spec.repository,
                 reference: spec.reference,
                 is_enabled: found.is_enabled,
-                last_run: last.remove(&found.id),
+                runs: newest.remove(&found.id).unwrap_or_default(),
             });
         }
         Ok(rows)
@@ -87,9 +94,12 @@ impl Builders<'_> {
         let (found, cache) = self.open(caller, name, Permission::Pull).await?;
         let runs = core.db.run_list(found.id, i64::MAX, RUNS_SHOWN).await?;
         Ok(BuilderDetail {
+            permission: caller.permission(&cache),
             name: name_of(&found.name)?,
             cache: cache.name.clone(),
             spec: spec_of(&found)?,
+            next_at: found.schedule_at.map(Timestamp),
+            has_status_token: found.status_token.is_some(),
             has_credential: found.credential.is_some(),
             is_enabled: found.is_enabled,
             revision: found.revision.unsigned_abs(),
@@ -113,6 +123,7 @@ impl Builders<'_> {
         let was = spec_of(&found)?;
         let spec = change.spec.as_ref().unwrap_or(&was);
         check_spec(spec)?;
+        trigger::check(spec, core.now())?;
         if spec.repository != was.repository && change.credential.is_none() {
             // It was given for one place; another one must not be sent it.
             found.credential = None;
@@ -123,8 +134,16 @@ impl Builders<'_> {
         if change.without_credential {
             found.credential = None;
         }
+        if spec.status != was.status || spec.repository != was.repository {
+            found.status_token = None;
+        }
+        if change.status_token.is_some() {
+            found.status_token = self.sealed_status_token(name, spec, change.status_token.as_deref())?;
+        }
         found.spec = spec_json(spec)?;
         found.is_enabled = change.is_enabled.unwrap_or(found.is_enabled);
+        let due = Due::after(spec, found.is_enabled, core.now());
+        (found.schedule_at, found.poll_at) = (due.schedule_at, due.poll_at);
         let audit = core.audit(caller, "builder.change", &format!("{name} of {}", cache.name)).of(cache.id);
         if core.db.builder_update(&found, &audit).await? { Ok(()) } else { Err(other()) }
     }
@@ -186,6 +205,26 @@ impl Builders<'_> {
         Ok(self.0.master.seal(&purpose(name), &json))
     }
 
+    fn sealed_status_token(&self, name: &str, spec: &BuilderSpec, token: Option<&str>) -> Result<Option<Vec<u8>>> {
+        let Some(token) = token.map(str::trim).filter(|token| !token.is_empty()) else { return Ok(None) };
+        let refuse = |message: &str| Err(Error::invalid("status_token", message));
+        if spec.status.is_none() {
+            return refuse("say which forge it is for");
+        }
+        if token.len() > LONGEST || token.contains(|c: char| !c.is_ascii_graphic()) {
+            return refuse("a token of a forge is one word");
+        }
+        Ok(Some(self.0.master.seal(&status_purpose(name), token.as_bytes())))
+    }
+
+    pub(crate) fn status_token(&self, name: &str, sealed: &[u8]) -> Result<String> {
+        let token = self.0.master.open(&status_purpose(name), sealed);
+        let token = token.and_then(|token| String::from_utf8(token.to_vec()).ok());
+        let broken =
+            || Error::internal(format!("the forge's token of builder {name} cannot be opened with this master key"));
+        token.ok_or_else(broken)
+    }
+
     pub(crate) fn credential(&self, name: &str, sealed: Option<&[u8]>) -> Result<Option<Credential>> {
         let Some(sealed) = sealed else { return Ok(None) };
         let broken =
@@ -212,6 +251,10 @@ pub(crate) fn hidden(caller: &Caller, what: &str) -> Error {
 /// What a builder's credential is sealed for.
 fn purpose(name: &str) -> String {
     format!("credential of builder {name}")
+}
+
+fn status_purpose(name: &str) -> String {
+    format!("forge token of builder {name}")
 }
 
 fn spec_json(spec: &BuilderSpec) -> Result<String> {
@@ -257,6 +300,20 @@ fn check_spec(spec: &BuilderSpec) -> Result<()> {
             && !url.contains(char::is_whitespace)
     })?;
     check_list("trusted_keys", &spec.trusted_keys, |key| VerifyingKey::parse(key).is_ok())?;
+    if let Some(status) = &spec.status {
+        status::check(status)?;
+        if spec.repository.host_and_path().is_none() {
+            return Err(Error::invalid(
+                "repository",
+                "a forge is told of a project: its address ends in /team/project",
+            ));
+        }
+    }
+    if let Some(webhook) = &spec.triggers.webhook {
+        let is_pattern = |text: &str| !text.contains(char::is_control);
+        check_list("branches", &webhook.branches, is_pattern)?;
+        check_list("paths", &webhook.paths, is_pattern)?;
+    }
     let limits = &spec.limits;
     let within = |field: &'static str, value: u32, least: u32, most: u32| {
         let message = || format!("{field} is from {least} to {most}");

@@ -211,6 +211,8 @@ impl Caller {
     pub fn label(&self) -> String {
         match self {
             Caller::Anonymous { .. } => "anonymous".to_owned(),
+            // Runs have their own words.
+            Caller::Token(token) if token.id < 0 => token.name.clone(),
             Caller::Token(token) => format!("token {}", token.name),
             Caller::Person(person) => person.name.to_string(),
             Caller::Operator => "operator".to_owned(),

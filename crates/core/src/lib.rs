@@ -40,17 +40,21 @@ pub mod reconcile;
 pub mod restore;
 pub mod retention;
 pub mod run;
+mod run_log;
 mod scrub;
 pub mod secret;
 pub mod setup;
 pub mod statistics;
+mod status;
 mod storage;
 pub mod storage_move;
 #[cfg(test)]
 mod tests;
 pub mod token;
+mod trigger;
 mod try_out;
 mod upstream;
+pub mod webhook;
 mod why;
 mod work;
 
@@ -60,6 +64,7 @@ pub use caller::{Caller, Client, Discretion};
 pub use db::Location;
 pub use directory::Cache;
 pub use error::{Error, Result};
+pub use node::Node;
 
 use activity::{Activity, Counter};
 use arc_swap::ArcSwap;

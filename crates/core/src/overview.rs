@@ -5,6 +5,7 @@ use iglu_api::{
     Timestamp,
     cache::Traffic,
     overview::{Attention, Overview},
+    run::RunState,
 };
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -60,14 +61,29 @@ impl Core {
         }
         recent_pushes.sort_by_key(|push| std::cmp::Reverse(push.path.pushed_at));
         recent_pushes.truncate(RECENT);
+        let builders = self.builder().list(caller).await?;
+        let mut runs = self.run().queue(caller).await?;
+        runs.retain(|run| run.state != RunState::Queued);
+        runs.truncate(RECENT);
+        runs.extend(self.run().recent(caller, RECENT.saturating_sub(runs.len())).await?);
+        let mut attention = self.attention(caller).await?;
+        for builder in builders.iter().filter(|builder| builder.is_enabled) {
+            let last = builder.runs.iter().find(|run| run.state.is_over());
+            if let Some(run) = last.filter(|run| matches!(run.state, RunState::Failed | RunState::TimedOut)) {
+                let (run, reason) = (run.id, run.reason.clone());
+                attention.push(Attention::RunFailed { builder: builder.name.clone(), run, reason });
+            }
+        }
         Ok(Overview {
+            has_builders: !builders.is_empty(),
+            runs,
             path_count: caches.iter().map(|cache| cache.path_count).sum(),
             // What is shared with caches that somebody does not see is not told apart.
             stored_bytes: match caller.sees_all_caches() {
                 true => self.disk_bytes().await?,
                 false => caches.iter().map(|cache| cache.stored_bytes).sum(),
             },
-            attention: self.attention(caller).await?,
+            attention,
             caches,
             traffic,
             recent_pushes,

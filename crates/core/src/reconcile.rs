@@ -23,6 +23,9 @@ const HOURS_KEPT: i64 = 60 * Timestamp::DAY;
 const DAYS_KEPT: i64 = 800 * Timestamp::DAY;
 /// How long downloads of single paths are kept by days, in milliseconds.
 const PULLS_KEPT: i64 = 30 * Timestamp::DAY;
+/// How long runs and their logs are kept, in milliseconds, and how many of each builder stay however old they are.
+const RUNS_KEPT: i64 = 90 * Timestamp::DAY;
+const NEWEST_RUNS: i64 = 20;
 /// Rows that are removed in one transaction.
 const SOME: i64 = 200;
 
@@ -36,8 +39,12 @@ pub enum Reconciler {
     StorageWatch,
     /// Signs what is older than a key.
     Resign,
-    /// Takes runs back from nodes that are lost.
+    /// Takes runs back from nodes that are lost, and packs the logs of those that are over.
     Runs,
+    /// Starts runs that are due.
+    Triggers,
+    /// Tells forges what became of commits.
+    Statuses,
     /// Shows paths whose missing references an upstream has.
     Held,
     /// Looks at files that could not be read.
@@ -57,12 +64,14 @@ pub enum Reconciler {
 }
 
 impl Reconciler {
-    pub const ALL: [Reconciler; 13] = [
+    pub const ALL: [Reconciler; 15] = [
         Reconciler::ActivityFlush,
         Reconciler::DirectoryRefresh,
         Reconciler::StorageWatch,
         Reconciler::Resign,
         Reconciler::Runs,
+        Reconciler::Triggers,
+        Reconciler::Statuses,
         Reconciler::Held,
         Reconciler::Suspects,
         Reconciler::Scrub,
@@ -80,6 +89,8 @@ impl Reconciler {
             Reconciler::StorageWatch => "storage_watch",
             Reconciler::Resign => "resign",
             Reconciler::Runs => "runs",
+            Reconciler::Triggers => "triggers",
+            Reconciler::Statuses => "statuses",
             Reconciler::Held => "held",
             Reconciler::Suspects => "suspects",
             Reconciler::Scrub => "scrub",
@@ -99,6 +110,8 @@ impl Reconciler {
             Reconciler::StorageWatch => "looks whether the storage is there and ours",
             Reconciler::Resign => "signs older paths with new keys",
             Reconciler::Runs => "queues runs again whose node is lost",
+            Reconciler::Triggers => "starts runs that are due, by schedule or for a look at a repository",
+            Reconciler::Statuses => "tells forges what became of commits",
             Reconciler::Held => "shows paths that an upstream completes",
             Reconciler::Suspects => "reads files again that could not be read",
             Reconciler::Scrub => "reads every stored file again, by and by",
@@ -114,8 +127,8 @@ impl Reconciler {
     pub fn period(self) -> Duration {
         Duration::from_secs(match self {
             Reconciler::DirectoryRefresh => 1,
-            Reconciler::Resign => 2,
-            Reconciler::StorageWatch | Reconciler::Collect | Reconciler::Runs => 5,
+            Reconciler::Resign | Reconciler::Statuses => 2,
+            Reconciler::StorageWatch | Reconciler::Collect | Reconciler::Runs | Reconciler::Triggers => 5,
             Reconciler::Held => 10,
             Reconciler::Suspects => 15,
             Reconciler::ActivityFlush => 30,
@@ -135,11 +148,20 @@ impl Reconciler {
             Reconciler::Resign => while crate::key::resign_some(core).await? {},
             Reconciler::Runs => {
                 let recovered = core.runs_recover().await?;
+                core.logs_pack_some().await?;
                 return Ok(if recovered > 0 {
                     format!("took {recovered} runs back from lost nodes")
                 } else {
                     String::new()
                 });
+            }
+            Reconciler::Triggers => {
+                let started = core.triggers_fire().await?;
+                return Ok(if started > 0 { format!("started {started} runs") } else { String::new() });
+            }
+            Reconciler::Statuses => {
+                let told = core.statuses_tell().await?;
+                return Ok(if told > 0 { format!("told {told} states of runs") } else { String::new() });
             }
             Reconciler::Held => core.push().release_held().await?,
             Reconciler::Suspects => {
@@ -192,6 +214,7 @@ async fn sweep(core: &Core) -> Result<String> {
     core.login_limit.forget_idle();
     core.db.session_delete_old(now.0).await?;
     core.db.pin_delete_expired(now.0).await?;
+    while core.db.run_forget_some(now.plus(-RUNS_KEPT).0, NEWEST_RUNS).await? > 0 {}
     core.db.removal_delete_old(now.plus(-HISTORY).0).await?;
     while core.db.activity_roll_up(now.plus(-HOURS_KEPT).0, now.plus(-DAYS_KEPT).0).await? > 0 {}
     core.db.readings_forget(now.plus(-PULLS_KEPT).0, now.plus(-DAYS_KEPT).0).await?;

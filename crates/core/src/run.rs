@@ -18,11 +18,12 @@ use iglu_api::{
     cache::Permission,
     event::LiveEvent,
     node::{Assignment, FailedBefore, Heard, Outcome, Report, RunEvent},
-    run::{Derivation, DerivationState, LogLine, LogPart, PushedPath, RunDetail, RunRow, RunStart, RunState, Trigger},
+    run::{Derivation, DerivationState, PushedPath, RunDetail, RunRow, RunStart, RunState, Trigger},
 };
 use std::{sync::Arc, time::Duration};
 
 const TOKEN_PREFIX: &str = "iglu_run_";
+const PULL_PREFIX: &str = "iglu_runpull_";
 /// How often a run is given to a node before it is given up.
 const ATTEMPTS: i64 = 3;
 /// How long a node that asks for work is kept waiting; then it asks again.
@@ -33,8 +34,6 @@ const LOOK: Duration = Duration::from_secs(2);
 const SILENT: i64 = 2 * Timestamp::MINUTE;
 /// Runs on the page of the queue.
 const QUEUE_SHOWN: i64 = 500;
-/// Lines that are read from a log at a time.
-const LINES: u64 = 5000;
 /// Events of one report, and bytes of one line. A node keeps to them.
 const MOST_EVENTS: usize = 5000;
 const LONGEST_LINE: usize = 16 << 10;
@@ -165,6 +164,27 @@ impl Runs<'_> {
         Ok(rows)
     }
 
+    /// Runs of a builder, the newest first, from before this one on.
+    pub async fn list(&self, caller: &Caller, builder: &str, before: Option<u64>, most: u32) -> Result<Vec<RunRow>> {
+        let core = self.0;
+        let (found, cache) = core.builder().open(caller, builder, Permission::Pull).await?;
+        let before = before.and_then(|before| i64::try_from(before).ok()).unwrap_or(i64::MAX);
+        let runs = core.db.run_list(found.id, before, i64::from(most.clamp(1, 500))).await?;
+        runs.into_iter().map(|run| run_row(run, &cache)).collect()
+    }
+
+    /// The runs that ended last, of those that the caller may see.
+    pub(crate) async fn recent(&self, caller: &Caller, most: usize) -> Result<Vec<RunRow>> {
+        let mut rows = Vec::new();
+        for found in self.0.db.run_list_recent(10 * i64::try_from(most).unwrap_or(0)).await? {
+            let Some(cache) = self.0.directory.get_by_id(found.cache_id) else { continue };
+            if caller.permission(&cache) >= Some(Permission::Pull) && rows.len() < most {
+                rows.push(run_row(found, &cache)?);
+            }
+        }
+        Ok(rows)
+    }
+
     /// All about a run but its log, for whoever may pull from its cache.
     pub async fn get(&self, caller: &Caller, id: u64) -> Result<RunDetail> {
         let core = self.0;
@@ -174,6 +194,7 @@ impl Runs<'_> {
         let nodes = if found.state == RunState::Queued.as_str() { self.systems_at_hand().await? } else { Vec::new() };
         let paths = core.db.run_paths(id).await?.into_iter();
         Ok(RunDetail {
+            permission: caller.permission(&cache),
             run: with_hint(found, &cache, &nodes)?,
             derivations: core.db.run_derivations(id).await?.into_iter().map(derivation).collect(),
             pushed: paths.map(|(path, size)| PushedPath { path, nar_size: size.unsigned_abs() }).collect(),
@@ -181,33 +202,6 @@ impl Runs<'_> {
             earlier: core.db.run_earlier(builder_id, id).await?,
             is_ending,
         })
-    }
-
-    /// Lines of a run's log from `first` on: `most` of them, and never more than some thousands.
-    pub async fn log(&self, caller: &Caller, id: u64, first: u64, most: u64) -> Result<LogPart> {
-        let (found, _) = self.open(caller, id, Permission::Pull).await?;
-        self.log_of(found.id, found.line_count, first, most).await
-    }
-
-    async fn log_of(&self, id: i64, line_count: i64, first: u64, most: u64) -> Result<LogPart> {
-        let line_count = line_count.unsigned_abs();
-        let first = first.min(line_count);
-        let end = first.saturating_add(most.min(LINES)).min(line_count);
-        let mut part = LogPart { first, lines: Vec::new(), line_count };
-        if first == end {
-            return Ok(part);
-        }
-        let number = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-        for block in self.0.db.run_log(id, number(first), number(end)).await? {
-            let begin = block.first_line.unsigned_abs();
-            let lines = block.lines.split(|&byte| byte == b'\n').take(usize::try_from(block.line_count).unwrap_or(0));
-            for (at, line) in (begin..).zip(lines) {
-                if (first..end).contains(&at) {
-                    part.lines.push(line_of(line));
-                }
-            }
-        }
-        Ok(part)
     }
 
     /// Ends a run: at once in the queue, else as soon as its node hears of it.
@@ -225,7 +219,7 @@ impl Runs<'_> {
         Ok(())
     }
 
-    async fn open(&self, caller: &Caller, id: u64, needed: Permission) -> Result<(RunFound, Arc<Cache>)> {
+    pub(crate) async fn open(&self, caller: &Caller, id: u64, needed: Permission) -> Result<(RunFound, Arc<Cache>)> {
         let core = self.0;
         let hidden = || hidden(caller, &format!("run {id}"));
         let number = i64::try_from(id).map_err(|_| hidden())?;
@@ -283,7 +277,7 @@ impl Runs<'_> {
                 node_name: &node.found.name,
                 lease: &lease,
                 lease_until: now.plus(core.limits.run_lease).0,
-                token_hash: &secret::hash(&token),
+                token_hash: &secret::hash(&pull_token(&token)),
                 now: now.0,
                 most,
             };
@@ -302,10 +296,14 @@ impl Runs<'_> {
                 credential: core.builder().credential(&row.builder, row.credential.as_deref())?,
                 spec,
                 cache: cache.name.clone(),
-                cache_uri: core.address().cache_uri(&cache.name),
                 cache_keys: core.cache().get(&Caller::Operator, cache.name.as_str()).await?.public_keys,
+                pull_token: pull_token(&token),
                 token: token.to_string(),
                 tries_again: row.tries_again,
+                unless_commit: match row.trigger == Trigger::Poll.as_str() {
+                    true => core.db.run_last_commit(candidate.builder_id, row.id).await?,
+                    false => None,
+                },
             }));
         }
         Ok(None)
@@ -360,10 +358,14 @@ impl Runs<'_> {
 
     /// Who shows the token of a run, or `None` where the text is none.
     pub(crate) async fn caller(&self, secret: &str, address: &str) -> Result<Option<Caller>> {
-        if !secret.starts_with(TOKEN_PREFIX) {
+        let (pull_token, scope) = if secret.starts_with(TOKEN_PREFIX) {
+            (pull_token(secret), Permission::Push)
+        } else if secret.starts_with(PULL_PREFIX) {
+            (secret.to_owned(), Permission::Pull)
+        } else {
             return Ok(None);
-        }
-        let Some(token) = self.0.db.run_token(&secret::hash(secret)).await? else {
+        };
+        let Some(token) = self.0.db.run_token(&secret::hash(&pull_token)).await? else {
             let problem = "the run that this token was for is over".to_owned();
             return Ok(Some(Caller::Anonymous { problem: Some(problem) }));
         };
@@ -372,11 +374,16 @@ impl Runs<'_> {
             id: -token.id,
             name: format!("run {} of {}", token.id, token.builder),
             cache_id: Some(token.cache_id),
-            scope: Permission::Push,
+            scope,
             owner: None,
             address: address.to_owned(),
         }))))
     }
+}
+
+/// The token that a run pulls with. It follows from the one that it pushes with, and not the other way round.
+fn pull_token(token: &str) -> String {
+    format!("{PULL_PREFIX}{}", data_encoding::HEXLOWER.encode(&secret::hash(token)))
 }
 
 fn can_build(systems: &[String], needed: &[String]) -> bool {
@@ -436,18 +443,16 @@ fn told(report: &Report) -> Result<Told> {
                     Outcome::Failed => RunState::Failed,
                     Outcome::Cancelled => RunState::Cancelled,
                     Outcome::TimedOut => RunState::TimedOut,
+                    Outcome::Unchanged => {
+                        told.is_void = true;
+                        RunState::Succeeded
+                    }
                 };
                 told.finished = Some((state.as_str(), reason.chars().take(2000).collect()));
             }
         }
     }
     Ok(told)
-}
-
-fn line_of(line: &[u8]) -> LogLine {
-    let text = String::from_utf8_lossy(line);
-    let (derivation, text) = text.split_once('\t').unwrap_or(("", &text));
-    LogLine { derivation: derivation.parse().ok(), text: text.to_owned() }
 }
 
 fn derivation(row: RunDerivationRow) -> Derivation {

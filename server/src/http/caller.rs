@@ -59,6 +59,14 @@ fn shown(headers: &HeaderMap) -> Shown {
     if secret.is_empty() { Shown::Nothing } else { Shown::Secret(secret) }
 }
 
+/// The secret that is shown, whoever it belongs to.
+pub fn secret(headers: &HeaderMap) -> Option<String> {
+    match shown(headers) {
+        Shown::Secret(secret) => Some(secret),
+        Shown::Nothing | Shown::Unreadable => None,
+    }
+}
+
 /// Whether anything has to be looked up to know the caller.
 pub fn is_anonymous(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::AUTHORIZATION)

@@ -10,11 +10,14 @@ mod caller;
 mod error;
 mod events;
 mod files;
+mod hooks;
 mod nar_body;
 mod nix;
+mod node;
 pub mod ops;
 pub mod proxies;
 mod rest;
+mod run_log;
 mod typed;
 mod ui;
 mod upload;
@@ -55,8 +58,11 @@ impl Doors {
             .merge(attic::router(core.clone()))
             .merge(cachix::router(core.clone()))
             .merge(upload::router(core.clone()))
-            .merge(events::router(core.clone(), site.asset_root(), stopping))
+            .merge(events::router(core.clone(), site.asset_root(), stopping.clone()))
+            .merge(node::router(core.clone(), stopping.clone()))
+            .merge(run_log::router(core.clone(), stopping))
             .merge(files::router(core.clone()))
+            .merge(hooks::router(core.clone()))
             .merge(audit_file::router(core.clone()))
             .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
             .merge(ui::router(core.clone(), site))

@@ -14,7 +14,7 @@ use iglu_core::Core;
 pub async fn keep(State(core): State<Core>, request: Request, next: Next) -> Response {
     /// A cookie's size, and what is left of it as base64.
     const LONGEST: usize = 2800;
-    const SECRETS: [&str; 4] = ["password", "current", "new", "secret"];
+    const SECRETS: [&str; 6] = ["status_token", "password", "current", "new", "secret", "key"];
     let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let is_form = request.uri().path().starts_with("/api/ui/")

@@ -1,13 +1,15 @@
-//! What people do at a terminal: caches, paths, pins, keys, rules, people, tokens. Each verb is one or two calls of the API, to a server
+//! What people do at a terminal: caches, paths, pins, keys, rules, people, tokens, builders, runs, nodes. Each verb is one or two calls of the API, to a server
 //! (`iglu cache list`) or to the data here (`iglu admin cache list`).
 
 mod api;
+mod builder;
 mod cache;
 mod keeping;
 mod key;
 mod login;
 mod path;
 mod people;
+mod run;
 
 pub use api::Api;
 pub use login::{LoginCommand, LogoutCommand};
@@ -78,6 +80,12 @@ nouns! {
     Token(people::TokenCommand) = people::token,
     /// People who log in
     User(people::UserCommand) = people::user,
+    /// What of which repository is built into which cache
+    Builder(builder::BuilderCommand) = builder::perform,
+    /// Executions of builders, and the queue
+    Run(run::RunCommand) = run::perform,
+    /// Who executes runs; `iglu node` is one
+    Nodes(builder::NodesCommand) = builder::nodes,
 }
 
 /// Does it at a server, and prints what came of it.

@@ -1,14 +1,28 @@
 //! Statements about builders.
 
 use super::*;
+use crate::trigger::Due;
 use sqlx::FromRow;
 
+/// A builder's columns.
+macro_rules! builders {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, name, cache_id, spec, credential, is_enabled, revision, created_at, created_by, schedule_at, poll_at, ",
+            "webhook_round, status_token FROM builder ",
+            $rest
+        )
+    };
+}
+pub(super) use builders;
+
 statements! {
-    INSERT_BUILDER = "INSERT INTO builder (name, cache_id, spec, credential, is_enabled, revision, created_at, created_by) \
-        VALUES ($1, $2, $3, $4, TRUE, 1, $5, $6)";
-    LIST_BUILDERS = "SELECT id, name, cache_id, spec, credential, is_enabled, revision, created_at, created_by FROM builder ORDER BY name";
-    GET_BUILDER = "SELECT id, name, cache_id, spec, credential, is_enabled, revision, created_at, created_by FROM builder WHERE name = $1";
-    UPDATE_BUILDER = "UPDATE builder SET spec = $3, credential = $4, is_enabled = $5, revision = revision + 1 WHERE id = $1 AND revision = $2";
+    INSERT_BUILDER = "INSERT INTO builder (name, cache_id, spec, credential, is_enabled, revision, created_at, created_by, schedule_at, \
+        poll_at, status_token) VALUES ($1, $2, $3, $4, TRUE, 1, $5, $6, $7, $8, $9)";
+    LIST_BUILDERS = builders!("ORDER BY name");
+    GET_BUILDER = builders!("WHERE name = $1");
+    UPDATE_BUILDER = "UPDATE builder SET spec = $3, credential = $4, is_enabled = $5, schedule_at = $6, poll_at = $7, status_token = $8, \
+        revision = revision + 1 WHERE id = $1 AND revision = $2";
     DELETE_BUILDER = "DELETE FROM builder WHERE id = $1";
 }
 
@@ -24,6 +38,10 @@ pub(crate) struct BuilderFound {
     pub revision: i64,
     pub created_at: i64,
     pub created_by: String,
+    pub schedule_at: Option<i64>,
+    pub poll_at: Option<i64>,
+    pub webhook_round: i64,
+    pub status_token: Option<Vec<u8>>,
 }
 
 impl Db {
@@ -33,7 +51,8 @@ impl Db {
         name: &str,
         cache_id: i64,
         spec: &str,
-        credential: Option<&[u8]>,
+        (credential, status_token): (Option<&[u8]>, Option<&[u8]>),
+        due: Due,
         audit: &Audit,
     ) -> Result<bool> {
         Ok(transact!(self, |tx| {
@@ -44,6 +63,9 @@ impl Db {
                 .bind(credential)
                 .bind(audit.at)
                 .bind(&audit.actor)
+                .bind(due.schedule_at)
+                .bind(due.poll_at)
+                .bind(status_token)
                 .execute(&mut *tx)
                 .await;
             match inserted {
@@ -73,6 +95,9 @@ impl Db {
                 .bind(&changed.spec)
                 .bind(changed.credential.as_deref())
                 .bind(changed.is_enabled)
+                .bind(changed.schedule_at)
+                .bind(changed.poll_at)
+                .bind(changed.status_token.as_deref())
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();

@@ -27,8 +27,11 @@ mod push;
 mod reference;
 mod retention;
 mod run;
+mod run_log;
 mod side;
+mod status;
 mod token;
+mod trigger;
 
 pub(crate) use account::{AccountRow, NewSession};
 pub(crate) use activity::{ActivityDelta, ActivityRow};
@@ -48,8 +51,11 @@ pub(crate) use push::{Commit, Covered, HeldRow, NewFile, Outcome, PartRow, Uploa
 pub(crate) use reference::LinkedRow;
 pub(crate) use retention::{GraphRow, RemovalRow, SetAside};
 pub(crate) use run::{Claim, NewRun, RunDerivationRow, RunFound, Taken, Told};
+pub(crate) use run_log::RunLogRow;
 pub(crate) use side::{ListedLog, NewLog};
+pub(crate) use status::StatusDue;
 pub(crate) use token::{NewToken, scope};
+pub(crate) use trigger::NewDelivery;
 
 use crate::error::{Error, Result};
 use sqlx::{
@@ -345,6 +351,9 @@ mod tests {
             reference::ALL,
             retention::ALL,
             run::ALL,
+            run_log::ALL,
+            status::ALL,
+            trigger::ALL,
             side::ALL,
             token::ALL,
         ]

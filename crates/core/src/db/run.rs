@@ -23,7 +23,8 @@ statements! {
     LIST_RUNS_OF = runs!("WHERE r.builder_id = $1 AND r.id < $2 ORDER BY r.id DESC LIMIT $3");
     LIST_OPEN_RUNS = runs!("WHERE r.state IN ('queued', 'starting', 'running') \
         ORDER BY r.priority DESC, r.id LIMIT $1");
-    LIST_LAST_RUNS = runs!("WHERE r.id IN (SELECT MAX(id) FROM run GROUP BY builder_id)");
+    LIST_LAST_RUNS = runs!("WHERE r.id IN (SELECT o.id FROM run o WHERE o.builder_id = r.builder_id ORDER BY o.id DESC LIMIT 12) ORDER BY r.id DESC");
+    LIST_RECENT_RUNS = runs!("WHERE r.ended_at IS NOT NULL ORDER BY r.id DESC LIMIT $1");
     LIST_EARLIER = "SELECT ended_at - started_at FROM run WHERE builder_id = $1 AND id < $2 AND state = 'succeeded' ORDER BY id DESC LIMIT 10";
     LIST_CANDIDATES = "SELECT r.id, r.builder_id, r.systems, \
         (SELECT COUNT(*) FROM run o WHERE o.builder_id = r.builder_id AND o.state IN ('starting', 'running')) AS running, \
@@ -32,23 +33,27 @@ statements! {
         COALESCE((SELECT MAX(o.started_at) FROM run o WHERE o.builder_id = r.builder_id), 0), r.id LIMIT 500";
     CLAIM_RUN = "UPDATE run SET state = 'starting', attempt = attempt + 1, node_id = $2, node_name = $3, lease = $4, lease_until = $5, \
         token_hash = $6, next_event = 0, started_at = $7, reason = '' WHERE id = $1 AND state = 'queued' \
-        AND (SELECT COUNT(*) FROM run o WHERE o.builder_id = run.builder_id AND o.state IN ('starting', 'running')) < $8";
+        AND (SELECT COUNT(*) FROM run o WHERE o.builder_id = run.builder_id AND o.state IN ('starting', 'running')) < $8 \
+        AND EXISTS (SELECT 1 FROM node n WHERE n.id = $2 AND NOT n.is_draining \
+        AND (SELECT COUNT(*) FROM run o WHERE o.node_id = n.id AND o.state IN ('starting', 'running')) < n.capacity)";
     LOCK_BUILDER = "UPDATE builder SET revision = revision WHERE id = $1";
-    GET_CLAIMED = "SELECT r.id, r.attempt, r.reference, r.commit_hash, r.tries_again, b.name AS builder, b.cache_id, b.credential \
+    VOID_RUN = "DELETE FROM run WHERE id = $1";
+    LAST_COMMIT = "SELECT commit_hash FROM run WHERE builder_id = $1 AND id <> $2 AND commit_hash IS NOT NULL \
+        AND reference = (SELECT reference FROM run WHERE id = $2) ORDER BY id DESC LIMIT 1";
+    GET_CLAIMED = "SELECT r.id, r.attempt, r.reference, r.commit_hash, r.tries_again, r.trigger, b.name AS builder, b.cache_id, b.credential \
         FROM run r JOIN builder b ON b.id = r.builder_id WHERE r.id = $1";
     GET_HELD = "SELECT state, next_event, line_count, cancelled_by FROM run WHERE id = $1 AND node_id = $2 AND lease = $3 \
         AND state IN ('starting', 'running')";
     ADVANCE_RUN = "UPDATE run SET state = 'running', next_event = $2, line_count = $3, lease_until = $4 WHERE id = $1 AND lease = $5 AND next_event = $6";
     SET_COMMIT = "UPDATE run SET commit_hash = $2, subject = $3 WHERE id = $1";
-    FINISH_RUN = "UPDATE run SET state = $2, reason = $3, ended_at = $4, lease = NULL, lease_until = NULL, token_hash = NULL WHERE id = $1";
+    FINISH_RUN = "UPDATE run SET state = $2, ended_at = $4, \
+        reason = CASE WHEN $2 = 'cancelled' AND cancelled_by IS NOT NULL THEN 'cancelled by ' || cancelled_by ELSE $3 END, lease = NULL, lease_until = NULL, token_hash = NULL WHERE id = $1";
     SKIP_REST = "UPDATE run_derivation SET state = 'skipped' WHERE run_id = $1 AND state IN ('queued', 'building')";
     PUT_DERIVATION = "INSERT INTO run_derivation (run_id, number, drv, state, started_at, ended_at, reason) VALUES ($1, $2, $3, $4, $5, $6, $7) \
         ON CONFLICT (run_id, number) DO UPDATE SET drv = excluded.drv, state = excluded.state, \
         started_at = COALESCE(excluded.started_at, run_derivation.started_at), ended_at = excluded.ended_at, reason = excluded.reason";
     PUT_RUN_PATH = "INSERT INTO run_path (run_id, path, nar_size) VALUES ($1, $2, $3) ON CONFLICT (run_id, path) DO NOTHING";
     INSERT_LOG = "INSERT INTO run_log (run_id, first_line, line_count, lines) VALUES ($1, $2, $3, $4)";
-    LIST_LOG = "SELECT first_line, line_count, lines FROM run_log WHERE run_id = $1 AND first_line + line_count > $2 AND first_line < $3 \
-        ORDER BY first_line";
     LIST_RUN_DERIVATIONS = "SELECT number, drv, state, started_at, ended_at, reason FROM run_derivation WHERE run_id = $1 ORDER BY number LIMIT 20000";
     LIST_RUN_PATHS = "SELECT path, nar_size FROM run_path WHERE run_id = $1 ORDER BY path LIMIT 20000";
     FORGET_ATTEMPT = "DELETE FROM run_derivation WHERE run_id = $1";
@@ -127,6 +132,7 @@ pub(crate) struct ClaimedRow {
     pub reference: String,
     pub commit_hash: Option<String>,
     pub tries_again: bool,
+    pub trigger: String,
     pub builder: String,
     pub cache_id: i64,
     pub credential: Option<Vec<u8>>,
@@ -149,13 +155,6 @@ pub(crate) struct RunDerivationRow {
     pub started_at: Option<i64>,
     pub ended_at: Option<i64>,
     pub reason: String,
-}
-
-#[derive(Clone, Debug, FromRow)]
-pub(crate) struct RunLogRow {
-    pub first_line: i64,
-    pub line_count: i64,
-    pub lines: Vec<u8>,
 }
 
 #[derive(Clone, Debug, FromRow)]
@@ -185,6 +184,8 @@ pub(crate) struct Told {
     pub lines: Vec<u8>,
     /// The state that it ends in, and why.
     pub finished: Option<(&'static str, String)>,
+    /// The run did nothing, and is removed.
+    pub is_void: bool,
     /// Events in all.
     pub events: i64,
 }
@@ -251,7 +252,12 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_as(LIST_OPEN_RUNS).bind(most).fetch_all(pool).await?))
     }
 
-    /// The newest run of each builder.
+    /// The runs that are over, the newest first.
+    pub async fn run_list_recent(&self, most: i64) -> Result<Vec<RunFound>> {
+        Ok(read!(self, |pool| sqlx::query_as(LIST_RECENT_RUNS).bind(most).fetch_all(pool).await?))
+    }
+
+    /// The newest dozen runs of each builder, the newest first.
     pub async fn run_list_last(&self) -> Result<Vec<RunFound>> {
         Ok(read!(self, |pool| sqlx::query_as(LIST_LAST_RUNS).fetch_all(pool).await?))
     }
@@ -348,6 +354,9 @@ impl Db {
             if let Some((state, reason)) = &told.finished {
                 sqlx::query(SKIP_REST).bind(id).execute(&mut *tx).await?;
                 sqlx::query(FINISH_RUN).bind(id).bind(state).bind(reason).bind(now).execute(&mut *tx).await?;
+                if told.is_void {
+                    sqlx::query(VOID_RUN).bind(id).execute(&mut *tx).await?;
+                }
             }
             Taken::At {
                 next_event,
@@ -355,6 +364,11 @@ impl Db {
                 is_news: told.events > 0 || held.state == "starting",
             }
         }))
+    }
+
+    /// The newest commit of the same reference that another run of the builder had.
+    pub async fn run_last_commit(&self, builder_id: i64, id: i64) -> Result<Option<String>> {
+        Ok(read!(self, |pool| sqlx::query_scalar(LAST_COMMIT).bind(builder_id).bind(id).fetch_optional(pool).await?))
     }
 
     /// Whether the node has the run.
@@ -388,11 +402,6 @@ impl Db {
             failed.extend(rows);
         }
         Ok(failed)
-    }
-
-    /// Blocks of lines that hold any from `first` to before `end`.
-    pub async fn run_log(&self, id: i64, first: i64, end: i64) -> Result<Vec<RunLogRow>> {
-        Ok(read!(self, |pool| sqlx::query_as(LIST_LOG).bind(id).bind(first).bind(end).fetch_all(pool).await?))
     }
 
     pub async fn run_derivations(&self, id: i64) -> Result<Vec<RunDerivationRow>> {

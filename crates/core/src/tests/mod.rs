@@ -8,7 +8,7 @@ mod model;
 mod people;
 mod returning;
 mod rights;
-mod runs;
+pub(crate) mod runs;
 mod statistics;
 mod story;
 mod transfer;

@@ -1,10 +1,10 @@
 //! Builders, the queue, and what nodes tell, on both engines.
 
 use super::*;
-use crate::{Error, node::Node};
+use crate::{Error, node::Node, webhook::Signed};
 use iglu_api::{
     BuilderName, Reference, Repository,
-    builder::{BuilderChange, BuilderCreate, BuilderSpec, Credential, RunLimits, What},
+    builder::{BuilderChange, BuilderCreate, BuilderSpec, Credential, RunLimits, Triggers, Webhook, What},
     member::Role,
     node::{Assignment, FailedBefore, Heard, Hello, Outcome, Report, RunEvent},
     run::{DerivationState, RunStart, RunState},
@@ -15,9 +15,10 @@ on_both! {
     what_a_node_tells_counts_once
     a_lost_node_loses_its_runs
     builders_are_kept
+    logs_are_packed_and_runs_forgotten
 }
 
-pub(super) fn spec() -> BuilderSpec {
+pub(crate) fn spec() -> BuilderSpec {
     BuilderSpec {
         repository: Repository::parse("https://example.org/a.git").unwrap(),
         reference: Reference::parse("main").unwrap(),
@@ -29,6 +30,8 @@ pub(super) fn spec() -> BuilderSpec {
         full_history: false,
         limits: RunLimits::default(),
         keep_runs: 0,
+        triggers: Triggers::default(),
+        status: None,
     }
 }
 
@@ -38,6 +41,7 @@ pub(super) async fn builder(core: &Core, name: &str, cache: &str, spec: BuilderS
         cache: CacheName::parse(cache).unwrap(),
         spec,
         credential: None,
+        status_token: None,
     };
     core.builder().create(&Caller::Operator, &create).await.unwrap();
 }
@@ -88,6 +92,10 @@ pub(super) async fn furnish(core: &Core) {
     };
     let pushed = RunEvent::Pushed { path: "y-tool".to_owned(), nar_size: 7 };
     tell(core, &node, &has, 0, vec![line("one"), built, pushed]).await.unwrap();
+    let triggers = Triggers { webhook: Some(Webhook::default()), ..Triggers::default() };
+    let change = BuilderChange { spec: Some(BuilderSpec { triggers, ..spec() }), ..BuilderChange::default() };
+    core.builder().change(&Caller::Operator, "b", &change).await.unwrap();
+    assert_eq!(core.webhook_receive("b", &Signed::default(), b"{}").await.unwrap().status, 401);
 }
 
 async fn the_queue_has_an_order(home: Home) {
@@ -260,6 +268,7 @@ async fn builders_are_kept(home: Home) {
         cache: CacheName::parse("main").unwrap(),
         spec: ssh.clone(),
         credential: Some(Credential::Key { key: key.to_owned() }),
+        status_token: None,
     };
     let maintainer = |role| {
         let roles = HashMap::from([(core.cache_remembered("main").unwrap().id, role)]);
@@ -302,4 +311,44 @@ async fn builders_are_kept(home: Home) {
     }
     core.builder().remove(&Caller::Operator, "b").await.unwrap();
     assert!(matches!(core.builder().get(&Caller::Operator, "b").await, Err(Error::NotFound(_))));
+}
+
+async fn logs_are_packed_and_runs_forgotten(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Public).await;
+    let limits = RunLimits { runs: 100, ..RunLimits::default() };
+    builder(core, "b", "main", BuilderSpec { limits, ..spec() }).await;
+    let secret = core.node().create(&Caller::Operator, "n").await.unwrap();
+    let node = node(core, &secret, "e").await;
+    let run = start(core, "b", 0).await;
+    let has = core.run().claim(&node).await.unwrap().unwrap();
+    for report in 0..50_u64 {
+        let lines = (0..100).map(|at| line(&format!("line {}", report * 100 + at))).collect();
+        tell(core, &node, &has, report * 100, lines).await.unwrap();
+    }
+    let operator = &Caller::Operator;
+    let before = core.run().log(operator, run, 0, 5000).await.unwrap();
+    // While it runs, nothing is packed.
+    assert_eq!(core.logs_pack_some().await.unwrap(), 0);
+    tell(core, &node, &has, 5000, vec![finished(Outcome::Succeeded)]).await.unwrap();
+    assert_eq!(core.logs_pack_some().await.unwrap(), 1);
+    assert_eq!(core.logs_pack_some().await.unwrap(), 0);
+    let blocks = core.db.run_log(1, 0, 5000).await.unwrap();
+    assert_eq!(blocks.len(), 3);
+    assert!(blocks.iter().map(|block| block.lines.len()).sum::<usize>() < 25_000);
+    assert_eq!(core.run().log(operator, run, 0, 5000).await.unwrap(), before);
+    let part = core.run().log(operator, run, 1999, 2).await.unwrap();
+    assert_eq!(part.lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["line 1999", "line 2000"]);
+    assert_eq!(core.run().find(operator, run, "LINE 4999", Some(3), 0).await.unwrap().lines, [4999]);
+
+    for _ in 0..25 {
+        let run = start(core, "b", 0).await;
+        core.run().cancel(operator, run).await.unwrap();
+    }
+    let later = core.now().plus(1).0;
+    assert_eq!(core.db.run_forget_some(later, 20).await.unwrap(), 6);
+    assert_eq!(core.db.run_forget_some(later, 20).await.unwrap(), 0);
+    assert!(core.run().get(operator, run).await.is_err());
+    assert_eq!(core.builder().get(operator, "b").await.unwrap().runs.len(), 20);
+    assert!(core.db.run_log(1, 0, 5000).await.unwrap().is_empty());
 }

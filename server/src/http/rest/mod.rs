@@ -1,6 +1,7 @@
 //! Our own API under `/api/v1`: what the pages do, for scripts. Tokens say who asks; cookies do not, so that no other site can ask in
 //! somebody's name. Its description is made from the code, and served beside it.
 
+mod builder;
 mod cache;
 mod instance;
 mod keeping;
@@ -8,6 +9,7 @@ mod key;
 mod path;
 mod people;
 mod reference;
+mod run;
 
 use super::{body, caller, error::status};
 use axum::{
@@ -34,7 +36,7 @@ const LONGEST: usize = 1 << 20;
 #[openapi(
     info(
         title = "Iglu",
-        description = "Caches, paths, pins, keys, people, tokens, retention and statistics of an Iglu server. Every call takes a token as \
+        description = "Caches, paths, pins, keys, people, tokens, retention, statistics, builders and runs of an Iglu server. Every call takes a token as \
             `Authorization: Bearer …`; what a public cache shows needs none. Times are milliseconds since 1970-01-01 UTC, sizes are bytes.",
         license(name = "Apache-2.0")
     ),
@@ -45,6 +47,8 @@ const LONGEST: usize = 1 << 20;
         (name = "keys", description = "Who vouches for the paths of a cache"),
         (name = "retention", description = "What a cache keeps, and what was removed"),
         (name = "statistics", description = "What was asked, over time"),
+        (name = "builders", description = "What of which repository is built into which cache"),
+        (name = "runs", description = "Executions of builders, the queue, and the nodes that execute them"),
         (name = "people", description = "Who may do what, and tokens"),
         (name = "server", description = "The server itself, for administrators")
     ),
@@ -71,6 +75,8 @@ fn described() -> (Router<Core>, utoipa::openapi::OpenApi) {
         .merge(keeping::router())
         .merge(key::router())
         .merge(people::router())
+        .merge(builder::router())
+        .merge(run::router())
         .merge(instance::router())
         .split_for_parts()
 }
@@ -115,7 +121,7 @@ impl FromRequestParts<Core> for Asker {
 }
 
 /// A JSON body. Whatever is wrong with it is told as JSON.
-struct Input<T>(T);
+pub(super) struct Input<T>(pub(super) T);
 
 impl<T: for<'a> Deserialize<'a>> FromRequest<Core> for Input<T> {
     type Rejection = Refusal;
@@ -141,7 +147,7 @@ impl<T: for<'a> Deserialize<'a>> FromRequestParts<Core> for Query<T> {
 }
 
 /// What a call answers.
-type Answer<T> = Result<Json<T>, Refusal>;
+pub(super) type Answer<T> = Result<Json<T>, Refusal>;
 
 /// Why a call was refused.
 #[derive(Debug, Serialize, ToSchema)]
@@ -154,7 +160,7 @@ struct Problem {
 }
 
 #[derive(Debug)]
-struct Refusal(Error);
+pub(super) struct Refusal(Error);
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Refusal {
