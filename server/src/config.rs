@@ -193,6 +193,26 @@ pub struct NodeSettings {
     /// More lines of nix.conf for runs, such as "sandbox-paths = /bin/sh"; may be given more than once
     #[arg(long, env = "IGLU_NODE_NIX_OPTIONS", value_name = "LINE", value_delimiter = '\n')]
     pub node_nix_options: Option<Vec<String>>,
+
+    /// Image of the pods that runs are executed in, each as a Kubernetes Job; without it, runs are executed on this machine
+    #[arg(long, env = "IGLU_NODE_KUBERNETES_IMAGE", value_name = "IMAGE")]
+    pub node_kubernetes_image: Option<String>,
+
+    /// Namespace of the Jobs [default: that of the account that asks]
+    #[arg(long, env = "IGLU_NODE_KUBERNETES_NAMESPACE", value_name = "NAME")]
+    pub node_kubernetes_namespace: Option<String>,
+
+    /// File with what every Job says besides: a Job in YAML of which everything else is left out
+    #[arg(long, env = "IGLU_NODE_KUBERNETES_TEMPLATE", value_name = "FILE")]
+    pub node_kubernetes_template: Option<PathBuf>,
+
+    /// URL under which pods find the server [default: that of its pages]
+    #[arg(long, env = "IGLU_NODE_KUBERNETES_SERVER", value_name = "URL")]
+    pub node_kubernetes_server: Option<String>,
+
+    /// System of the pods, as Nix names it [default: this machine's]
+    #[arg(long, env = "IGLU_NODE_KUBERNETES_SYSTEM", value_name = "SYSTEM")]
+    pub node_kubernetes_system: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -235,6 +255,11 @@ struct File {
     node_daemon: Option<bool>,
     node_user: Option<u32>,
     node_nix_options: Option<Vec<String>>,
+    node_kubernetes_image: Option<String>,
+    node_kubernetes_namespace: Option<String>,
+    node_kubernetes_template: Option<PathBuf>,
+    node_kubernetes_server: Option<String>,
+    node_kubernetes_system: Option<String>,
 }
 
 /// Where settings come from that no flag and no variable gives.
@@ -263,6 +288,8 @@ impl ConfigFile {
             s3_region s3_virtual_hosted serve upload nar_grace);
         fill!(serve; listen ops_listen trusted_proxies log log_format scrub_rate open_uploads run_lease embedded_node);
         fill!(serve.node; node_state node_capacity node_daemon node_user node_nix_options);
+        fill!(serve.node; node_kubernetes_image node_kubernetes_namespace node_kubernetes_template);
+        fill!(serve.node; node_kubernetes_server node_kubernetes_system);
         if let Ok(text) = std::env::var("IGLU_MASTER_KEY") {
             if store.master_key_file.is_some() {
                 bail!("IGLU_MASTER_KEY and a master key file are both given; give one");
@@ -309,6 +336,11 @@ pub fn shown(store: &StoreSettings, serve: &ServeSettings) -> Vec<Setting> {
     line("node_daemon", serve.node.node_daemon.map(|on| on.to_string()));
     line("node_user", serve.node.node_user.map(|user| user.to_string()));
     line("node_nix_options", serve.node.node_nix_options.as_ref().map(|lines| lines.join("; ")));
+    line("node_kubernetes_image", serve.node.node_kubernetes_image.clone());
+    line("node_kubernetes_namespace", serve.node.node_kubernetes_namespace.clone());
+    line("node_kubernetes_template", place(&serve.node.node_kubernetes_template));
+    line("node_kubernetes_server", serve.node.node_kubernetes_server.clone());
+    line("node_kubernetes_system", serve.node.node_kubernetes_system.clone());
     lines
 }
 

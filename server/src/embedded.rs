@@ -1,11 +1,9 @@
 //! The server's own node: the same program as any other node, started beside the server and ended with it. It gets nothing of the
 //! server but an address and its secret, on standard input.
 
-use crate::{
-    config::{NodeSettings, StoreSettings},
-    node::HOPELESS,
-};
+use crate::config::{NodeSettings, StoreSettings};
 use anyhow::Context;
+use iglu_builder::HOPELESS;
 use iglu_core::Core;
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, process::Command, sync::watch};
@@ -15,7 +13,11 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long a node may take to end the runs that it has.
 const ENDING: Duration = Duration::from_secs(12);
 /// What the node needs of the server's environment; the rest may hold secrets.
-const ENVIRONMENT: [&str; 9] = [
+const ENVIRONMENT: [&str; 13] = [
+    "HOME",
+    "KUBECONFIG",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
     "PATH",
     "IGLU_LOG",
     "SSL_CERT_FILE",
@@ -79,6 +81,14 @@ async fn run(
     flag("--node-daemon", settings.node_daemon.map(|on| on.to_string()));
     flag("--node-user", settings.node_user.map(|user| user.to_string()));
     flag("--node-nix-options", settings.node_nix_options.as_ref().map(|lines| lines.join("\n")));
+    flag("--node-kubernetes-image", settings.node_kubernetes_image.clone());
+    flag("--node-kubernetes-namespace", settings.node_kubernetes_namespace.clone());
+    flag("--node-kubernetes-system", settings.node_kubernetes_system.clone());
+    let template = settings.node_kubernetes_template.as_ref();
+    flag("--node-kubernetes-template", template.map(|file| file.display().to_string()));
+    // Pods are not on this machine.
+    let pages = settings.node_kubernetes_image.is_some().then(|| core.public_url());
+    flag("--node-kubernetes-server", settings.node_kubernetes_server.clone().or(pages));
     command.env_clear().stdin(Stdio::piped()).kill_on_drop(true);
     command.envs(ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
     let mut child = command.spawn().context("starting it")?;

@@ -3,11 +3,12 @@
 use crate::config::NodeSettings;
 use anyhow::{Context, bail};
 use clap::Args;
-use iglu_builder::{NodeConfig, NodeError};
+use iglu_api::node::Assignment;
+use iglu_builder::{HOPELESS, KubernetesConfig, NodeConfig, NodeError};
 use std::{
     fs,
     io::{self, BufRead, IsTerminal, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 use tokio::sync::watch;
@@ -16,8 +17,10 @@ use zeroize::Zeroizing;
 
 /// Longest secret that is read, in bytes.
 const LONGEST: u64 = 4096;
-/// Ends so where trying again cannot help: something is missing here, or the server does not know the node.
-pub const HOPELESS: u8 = 3;
+/// Longest file that says what to do, or how Jobs look, in bytes.
+const LONGEST_FILE: u64 = 4 << 20;
+/// Runs at a time where nobody said: this machine's are its own, a cluster has many.
+const CAPACITY: (u32, u32) = (1, 10);
 
 /// `iglu node …`
 #[derive(Args)]
@@ -28,6 +31,9 @@ pub struct NodeCommand {
     /// File with the node's secret, as `iglu nodes add` printed it; - for standard input, whose end then ends the node. `IGLU_NODE_TOKEN` has one too
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// File with one run that another node took, to be executed here; then this ends. For the pods of Jobs
+    #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+    assignment: Option<PathBuf>,
     /// What to log: error, warn, info, debug [default: info]
     #[arg(long, env = "IGLU_LOG", value_name = "FILTER")]
     log: Option<String>,
@@ -59,23 +65,82 @@ impl NodeCommand {
         Ok(Zeroizing::new(text.trim().to_owned()))
     }
 
-    fn config(&self) -> anyhow::Result<NodeConfig> {
-        if !self.server.starts_with("http://") && !self.server.starts_with("https://") {
-            bail!("\"{}\" is no URL of a server: it begins with https:// or http://", self.server);
-        }
+    /// The run that is to be executed, where it is only one.
+    fn assignment(&self) -> anyhow::Result<Option<Assignment>> {
+        let Some(file) = &self.assignment else { return Ok(None) };
+        let text = Zeroizing::new(read(file)?);
+        let assignment = serde_json::from_str(&text);
+        Ok(Some(assignment.with_context(|| format!("{} has no run that this version knows", file.display()))?))
+    }
+
+    fn kubernetes(&self) -> anyhow::Result<Option<KubernetesConfig>> {
         let settings = &self.settings;
+        let Some(image) = settings.node_kubernetes_image.clone() else {
+            let others = [
+                settings.node_kubernetes_namespace.is_some(),
+                settings.node_kubernetes_template.is_some(),
+                settings.node_kubernetes_server.is_some(),
+                settings.node_kubernetes_system.is_some(),
+            ];
+            if others.contains(&true) {
+                bail!("runs become Jobs where --node-kubernetes-image names what their pods are made of");
+            }
+            return Ok(None);
+        };
+        let system = match &settings.node_kubernetes_system {
+            Some(system) => system.clone(),
+            None => format!("{}-linux", std::env::consts::ARCH),
+        };
+        if !KubernetesConfig::knows(&system) {
+            bail!("--node-kubernetes-system {system} is no system that pods have: x86_64-linux or aarch64-linux is");
+        }
+        let template = match &settings.node_kubernetes_template {
+            Some(file) => KubernetesConfig::template(&read(file)?)
+                .map_err(|why| anyhow::anyhow!("--node-kubernetes-template {}: {why}", file.display()))?,
+            None => Default::default(),
+        };
+        let server = settings.node_kubernetes_server.as_ref().unwrap_or(&self.server);
+        Ok(Some(KubernetesConfig {
+            image,
+            namespace: settings.node_kubernetes_namespace.clone(),
+            template,
+            server: url(server)?,
+            system,
+            nix_options: settings.node_nix_options.clone().unwrap_or_default(),
+        }))
+    }
+
+    fn config(&self) -> anyhow::Result<NodeConfig> {
+        let (settings, kubernetes) = (&self.settings, self.kubernetes()?);
+        let usual = if kubernetes.is_some() { CAPACITY.1 } else { CAPACITY.0 };
         Ok(NodeConfig {
-            server: self.server.trim_end_matches('/').to_owned(),
-            token: self.token()?.to_string(),
+            server: url(&self.server)?,
+            // One run has its own.
+            token: if self.assignment.is_some() { String::new() } else { self.token()?.to_string() },
             epoch: iglu_core::secret::fresh("").to_string(),
             state: settings.node_state.clone().unwrap_or_else(|| PathBuf::from("node")),
-            capacity: settings.node_capacity.unwrap_or(1).max(1),
+            capacity: settings.node_capacity.unwrap_or(usual).max(1),
             with_daemon: settings.node_daemon.unwrap_or_default(),
             user_id: settings.node_user.unwrap_or(65534),
             nix_options: settings.node_nix_options.clone().unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            kubernetes,
         })
     }
+}
+
+fn url(text: &str) -> anyhow::Result<String> {
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        bail!("\"{text}\" is no URL of a server: it begins with https:// or http://");
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let opened = fs::File::open(file).with_context(|| format!("opening {}", file.display()))?;
+    opened.take(LONGEST_FILE).read_to_string(&mut text).with_context(|| format!("reading {}", file.display()))?;
+    Ok(text)
 }
 
 /// Runs the node to its end.
@@ -101,8 +166,13 @@ pub async fn run(command: NodeCommand) -> anyhow::Result<ExitCode> {
             stop.send_replace(true);
         }
     });
-    match iglu_builder::run_node(config, stopping).await {
-        Ok(()) => Ok(ExitCode::SUCCESS),
+    let ended = match command.assignment()? {
+        Some(assignment) => iglu_builder::run_one(config, assignment, stopping).await,
+        None => iglu_builder::run_node(config, stopping).await.map(|()| true),
+    };
+    match ended {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
         Err(error @ (NodeError::Program { .. } | NodeError::State { .. } | NodeError::Refused { .. })) => {
             eprintln!("iglu: {:#}", anyhow::Error::from(error));
             Ok(ExitCode::from(HOPELESS))

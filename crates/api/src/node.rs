@@ -66,6 +66,13 @@ pub struct Hello {
     pub nix_version: String,
 }
 
+/// What the server answers to a node that starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Under which it is known.
+    pub name: String,
+}
+
 /// What a node has to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
@@ -147,6 +154,9 @@ pub struct Report {
     /// The number of the first of these events, counted from 0 in each attempt.
     pub first: u64,
     pub events: Vec<RunEvent>,
+    /// Why nothing is executed yet, where the node waits for something; the run is not running then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waiting: String,
 }
 
 /// What the server answers.

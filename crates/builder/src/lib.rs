@@ -5,19 +5,25 @@
 mod build;
 mod checkout;
 mod evaluate;
+mod kubernetes;
 mod nixlog;
 mod process;
 mod push;
 mod report;
 mod run;
+mod runner;
 mod sandbox;
 mod server;
 
-use iglu_api::node::Hello;
-use sandbox::Sandbox;
+use iglu_api::node::Assignment;
+use k8s_openapi::api::batch::v1::Job;
+use runner::Runner;
 use server::{Server, ServerError};
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// A node ends so, as a process, where trying again cannot help: something is missing here, or the server does not know it.
+pub const HOPELESS: u8 = 3;
 
 /// How a node is set up.
 #[derive(Clone)]
@@ -39,6 +45,37 @@ pub struct NodeConfig {
     /// More lines for Nix's configuration.
     pub nix_options: Vec<String>,
     pub version: String,
+    /// Where runs are executed, if not here.
+    pub kubernetes: Option<KubernetesConfig>,
+}
+
+/// How runs become Jobs of a cluster.
+#[derive(Clone)]
+pub struct KubernetesConfig {
+    /// With `iglu`, Nix, git and bubblewrap.
+    pub image: String,
+    /// That of the account that asks, where none is named.
+    pub namespace: Option<String>,
+    /// What every Job says besides; see [`template`].
+    pub template: Job,
+    /// Where pods find the server.
+    pub server: String,
+    /// Nix's name of the system that they are of.
+    pub system: String,
+    /// More lines for Nix's configuration.
+    pub nix_options: Vec<String>,
+}
+
+impl KubernetesConfig {
+    /// Reads what every Job says besides: a Job, in YAML or JSON, of which everything else is left out. The error is one line.
+    pub fn template(text: &str) -> Result<Job, String> {
+        kubernetes::parse(text)
+    }
+
+    /// Whether pods can be asked for that have this system.
+    pub fn knows(system: &str) -> bool {
+        kubernetes::architecture(system).is_some()
+    }
 }
 
 /// Why a node cannot work.
@@ -55,26 +92,27 @@ pub enum NodeError {
 /// How long to wait before the server is asked again that could not be reached.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Whether this machine can execute runs at all: Nix, git and bubblewrap are there and work.
-pub async fn check(config: &NodeConfig) -> Result<(), NodeError> {
-    Sandbox::open(config).await.map(drop)
-}
-
 /// Executes runs until told to stop. What is under way then ends, and the server gives it to another node.
 pub async fn run_node(config: NodeConfig, mut stopping: watch::Receiver<bool>) -> Result<(), NodeError> {
-    let sandbox = Arc::new(Sandbox::open(&config).await?);
+    let runner = Arc::new(Runner::open(&config).await?);
     let server = Server::new(&config.server, &config.token);
-    let hello = Hello {
-        epoch: config.epoch.clone(),
-        systems: sandbox.systems().to_vec(),
-        features: sandbox.features().to_vec(),
-        capacity: config.capacity,
-        version: config.version.clone(),
-        nix_version: sandbox.nix_version().to_owned(),
-    };
+    let hello = runner.hello(&config);
     let permits = Arc::new(Semaphore::new(config.capacity.max(1) as usize));
-    let mut is_known = false;
     let (ending, ended) = watch::channel(false);
+    let begin = |assignment: Assignment, permit: Option<OwnedSemaphorePermit>| {
+        let (server, runner, ended) = (server.clone(), runner.clone(), ended.clone());
+        tokio::spawn(async move {
+            let run = assignment.run;
+            tracing::info!(run, builder = %assignment.builder, "began");
+            match runner.execute(&server, assignment, ended).await {
+                Ok(outcome) => tracing::info!(run, ?outcome, "ended"),
+                Err(error) => tracing::warn!(run, %error, "was given up"),
+            }
+            drop(permit);
+        });
+    };
+    let mut is_known = false;
+    let mut was_known = false;
     loop {
         let permit = tokio::select! {
             permit = permits.clone().acquire_owned() => permit,
@@ -83,8 +121,14 @@ pub async fn run_node(config: NodeConfig, mut stopping: watch::Receiver<bool>) -
         let Ok(permit) = permit else { break };
         let next = async {
             if !is_known {
-                server.hello(&hello).await?;
+                let name = server.hello(&hello).await?.name;
                 tracing::info!(server = config.server, systems = ?hello.systems, "this node takes runs");
+                if !was_known {
+                    for assignment in runner.adopt(&config, &name).await {
+                        begin(assignment, permits.clone().try_acquire_owned().ok());
+                    }
+                    was_known = true;
+                }
             }
             server.claim().await
         };
@@ -95,17 +139,9 @@ pub async fn run_node(config: NodeConfig, mut stopping: watch::Receiver<bool>) -
         match claimed {
             Ok(assignment) => {
                 is_known = true;
-                let Some(assignment) = assignment else { continue };
-                let (server, sandbox, ended) = (server.clone(), sandbox.clone(), ended.clone());
-                tokio::spawn(async move {
-                    tracing::info!(run = assignment.run, builder = %assignment.builder, "began");
-                    let run = assignment.run;
-                    match run::execute(server, &sandbox, assignment, ended).await {
-                        Ok(outcome) => tracing::info!(run, ?outcome, "ended"),
-                        Err(error) => tracing::warn!(run, %error, "was given up"),
-                    }
-                    drop(permit);
-                });
+                if let Some(assignment) = assignment {
+                    begin(assignment, Some(permit));
+                }
             }
             Err(ServerError::Refused { status: 401 | 403, message }) => {
                 return Err(NodeError::Refused { server: config.server, why: message });
@@ -124,4 +160,22 @@ pub async fn run_node(config: NodeConfig, mut stopping: watch::Receiver<bool>) -
     let all = config.capacity.max(1);
     let _ = tokio::time::timeout(Duration::from_secs(10), permits.acquire_many(all)).await;
     Ok(())
+}
+
+/// Executes one run that another node claimed, as the pod of a Job does. False where it was given up.
+pub async fn run_one(
+    config: NodeConfig,
+    assignment: Assignment,
+    stopping: watch::Receiver<bool>,
+) -> Result<bool, NodeError> {
+    let runner = Runner::open(&config).await?;
+    let run = assignment.run;
+    tracing::info!(run, builder = %assignment.builder, "began");
+    let server = Server::new(&config.server, &assignment.token);
+    let ended = runner.execute(&server, assignment, stopping).await;
+    match &ended {
+        Ok(outcome) => tracing::info!(run, ?outcome, "ended"),
+        Err(error) => tracing::warn!(run, %error, "was given up"),
+    }
+    Ok(ended.is_ok())
 }

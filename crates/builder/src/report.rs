@@ -120,7 +120,7 @@ impl Reporter {
             let at = reader.stream_position().map_err(unreadable)?;
             let events = read_some(&mut reader, self.written.load(Ordering::Acquire) - next).map_err(unreadable)?;
             let is_last = matches!(events.last(), Some(RunEvent::Finished { .. }));
-            let report = Report { lease: lease.clone(), first: next, events };
+            let report = Report { lease: lease.clone(), first: next, events, waiting: String::new() };
             match server.report(run, &report).await {
                 Ok(heard) => {
                     if heard.cancel {

@@ -3,7 +3,7 @@
 use futures_util::Stream;
 use iglu_api::{
     attic::{GetMissingPaths, MissingPaths, UploadPathInfo},
-    node::{Assignment, FailedBefore, Heard, Hello, Report},
+    node::{Assignment, FailedBefore, Heard, Hello, Report, Welcome},
     pin::PinCreate,
 };
 use nix_compat::store_path::StorePathHash;
@@ -121,8 +121,8 @@ impl Server {
         url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
     }
 
-    pub async fn hello(&self, hello: &Hello) -> Result<(), ServerError> {
-        self.post("/api/v1/node/hello", hello).await.map(drop)
+    pub async fn hello(&self, hello: &Hello) -> Result<Welcome, ServerError> {
+        json(self.post("/api/v1/node/hello", hello).await?).await
     }
 
     /// The next run; waits a while for one.

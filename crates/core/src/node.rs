@@ -9,7 +9,7 @@ use crate::{
 };
 use iglu_api::{
     Timestamp,
-    node::{Hello, NodeKind, NodeRow},
+    node::{Hello, NodeKind, NodeRow, Welcome},
 };
 
 const PREFIX: &str = "iglu_node_";
@@ -107,8 +107,18 @@ impl Nodes<'_> {
         Ok(Node { found, systems })
     }
 
+    /// The node that tells of a run. Whatever the node gave the run to shows the token that the run pushes with, and opens no other.
+    pub async fn telling(&self, secret: &str, run: u64) -> Result<Node> {
+        let Some(token_hash) = crate::run::pushing_token_hash(secret) else { return self.by_secret(secret).await };
+        let run = i64::try_from(run).unwrap_or(i64::MAX);
+        let over = || Error::Unauthenticated("the run that this token was for is over".to_owned());
+        let found = self.0.db.node_of_run(run, &token_hash).await?.ok_or_else(over)?;
+        let systems = texts(&found.systems)?;
+        Ok(Node { found, systems })
+    }
+
     /// Takes what a node says of itself when it starts. What it had before is lost.
-    pub async fn greet(&self, node: &Node, hello: &Hello) -> Result<()> {
+    pub async fn greet(&self, node: &Node, hello: &Hello) -> Result<Welcome> {
         let core = self.0;
         let short = |text: &String| !text.is_empty() && text.len() <= LONGEST;
         let lists = [&hello.systems, &hello.features];
@@ -128,7 +138,8 @@ impl Nodes<'_> {
             nix_version: &hello.nix_version,
         };
         core.db.node_greet(&node.found, &greeting, core.now().0).await?;
-        core.runs_recover().await.map(drop)
+        core.runs_recover().await?;
+        Ok(Welcome { name: node.found.name.clone() })
     }
 
     /// Notes that a node was heard of.

@@ -381,6 +381,11 @@ impl Runs<'_> {
     }
 }
 
+/// What is kept of the token that a run pushes with, where the text is one.
+pub(crate) fn pushing_token_hash(secret: &str) -> Option<Vec<u8>> {
+    secret.starts_with(TOKEN_PREFIX).then(|| secret::hash(&pull_token(secret)).to_vec())
+}
+
 /// The token that a run pulls with. It follows from the one that it pushes with, and not the other way round.
 fn pull_token(token: &str) -> String {
     format!("{PULL_PREFIX}{}", data_encoding::HEXLOWER.encode(&secret::hash(token)))
@@ -396,7 +401,11 @@ fn told(report: &Report) -> Result<Told> {
     if report.events.len() > MOST_EVENTS {
         return refuse("a report has too many events");
     }
-    let mut told = Told { events: i64::try_from(report.events.len()).unwrap_or(i64::MAX), ..Told::default() };
+    let mut told = Told {
+        events: i64::try_from(report.events.len()).unwrap_or(i64::MAX),
+        waiting: report.waiting.chars().take(500).collect(),
+        ..Told::default()
+    };
     for event in &report.events {
         if told.finished.is_some() {
             return refuse("something was told behind the end of a run");

@@ -1,7 +1,7 @@
 //! `iglu node` as a child process with a folder of its own; owns both and takes them down when dropped.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ pub struct Node {
     server: String,
     secret: String,
     flags: Vec<String>,
+    kubeconfig: Option<PathBuf>,
     folder: TempDir,
     log: NamedTempFile,
     child: Option<Child>,
@@ -29,6 +30,17 @@ pub struct Node {
 impl Node {
     /// Starts a node that asks the server at this URL.
     pub fn start(name: &str, server: &str, secret: &str, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::with(name, server, secret, flags, None)
+    }
+
+    /// The same with the cluster that this file tells of.
+    pub fn with(
+        name: &str,
+        server: &str,
+        secret: &str,
+        flags: &[&str],
+        kubeconfig: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("iglu-node-").tempdir()?;
         // Runs are another user, who passes through it.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
@@ -37,6 +49,7 @@ impl Node {
             server: server.to_owned(),
             secret: secret.to_owned(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            kubeconfig,
             folder,
             log: tempfile::Builder::new().prefix("iglu-node-log-").tempfile()?,
             child: None,
@@ -62,6 +75,9 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
+        if let Some(file) = &self.kubeconfig {
+            command.env("KUBECONFIG", file);
+        }
         self.child = Some(command.spawn().with_context(|| format!("{command:?}"))?);
         Ok(())
     }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Forge, Node};
+use super::{Cluster, Forge, Node};
 use crate::http::{Credentials, request};
 use crate::server::{CacheShown, Scope, Server, Setup};
 
@@ -43,11 +43,23 @@ impl Workshop {
 
     /// The same with more flags, or by way of another address.
     pub async fn node_at(&self, name: &str, url: &str, flags: &[&str]) -> anyhow::Result<Node> {
-        let made: Value = serde_json::from_str(&self.server.admin(&["nodes", "add", name], "")?)?;
-        let secret = made["node"]["secret"].as_str().context("no secret")?;
-        let node = Node::start(name, url, secret, flags)?;
+        let node = Node::start(name, url, &self.node_secret(name)?, flags)?;
         node.ready(1).await?;
         Ok(node)
+    }
+
+    /// Adds a node whose runs become Jobs of a cluster.
+    pub async fn node_of(&self, name: &str, cluster: &Cluster, flags: &[&str]) -> anyhow::Result<Node> {
+        let secret = self.node_secret(name)?;
+        let flags = [&["--node-kubernetes-image", "registry.example/iglu:1"], flags].concat();
+        let node = Node::with(name, &self.server.url(), &secret, &flags, Some(cluster.kubeconfig()))?;
+        node.ready(1).await?;
+        Ok(node)
+    }
+
+    fn node_secret(&self, name: &str) -> anyhow::Result<String> {
+        let made: Value = serde_json::from_str(&self.server.admin(&["nodes", "add", name], "")?)?;
+        made["node"]["secret"].as_str().map(str::to_owned).context("no secret")
     }
 
     /// A call of the API with the token of somebody who maintains the cache; the answer, or the words of a refusal.

@@ -1,4 +1,4 @@
-//! The server moto as a child process: owns it and its log. `scripts/moto.sh` makes the Python environment that it runs in.
+//! The server moto as a child process: owns it and its log. `scripts/python-env.sh` makes the Python environment that it runs in.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -84,11 +84,11 @@ impl Drop for Moto {
 /// Where the environment is there already, this fetches nothing.
 fn program() -> anyhow::Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let script = workspace.join("scripts/moto.sh");
-    let output = Command::new(&script).stdin(Stdio::null()).output();
+    let script = workspace.join("scripts/python-env.sh");
+    let output = Command::new(&script).arg("moto").stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("cannot run {}", script.display()))?;
     if !output.status.success() {
         bail!("no moto to test with: {}: {}", script.display(), String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok(String::from_utf8(output.stdout)?.trim().into())
+    Ok(Path::new(String::from_utf8(output.stdout)?.trim()).join("moto_server"))
 }

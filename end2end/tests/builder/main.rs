@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacks;
+mod kubernetes;
 mod nodes;
 mod options;
 mod pages;

@@ -1,4 +1,5 @@
-//! What nodes say. Each call shows the node's secret; only what holds a run's lease is heard about that run.
+//! What nodes say. Each call shows the node's secret, or the token of the one run that it tells of; only what holds a run's lease is
+//! heard about that run.
 
 use super::{
     caller,
@@ -10,7 +11,7 @@ use axum::{
     http::request::Parts,
     routing::post,
 };
-use iglu_api::node::{Assignment, FailedBefore, Heard, Hello, Report};
+use iglu_api::node::{Assignment, FailedBefore, Heard, Hello, Report, Welcome};
 use iglu_core::{Core, Error, Node};
 use tokio::sync::watch;
 
@@ -30,13 +31,31 @@ impl FromRequestParts<Core> for Asking {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, core: &Core) -> Result<Asking, Refusal> {
-        let secret = caller::secret(&parts.headers)
-            .ok_or_else(|| Error::Unauthenticated("a node shows its secret as Bearer".to_owned()))?;
+        let secret = shown(parts)?;
         Ok(Asking(core.node().by_secret(&secret).await?))
     }
 }
 
-async fn hello(State(core): State<Core>, Asking(node): Asking, Input(hello): Input<Hello>) -> Answer<()> {
+/// Whatever tells of the run of the address: its node, or what that one gave it to.
+struct Telling(Node, u64);
+
+impl FromRequestParts<Core> for Telling {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, core: &Core) -> Result<Telling, Refusal> {
+        let Path(id) = Path::<u64>::from_request_parts(parts, core)
+            .await
+            .map_err(|_| Error::NotFound("runs have numbers".to_owned()))?;
+        let secret = shown(parts)?;
+        Ok(Telling(core.node().telling(&secret, id).await?, id))
+    }
+}
+
+fn shown(parts: &Parts) -> Result<String, Error> {
+    caller::secret(&parts.headers).ok_or_else(|| Error::Unauthenticated("a node shows its secret as Bearer".to_owned()))
+}
+
+async fn hello(State(core): State<Core>, Asking(node): Asking, Input(hello): Input<Hello>) -> Answer<Welcome> {
     Ok(Json(core.node().greet(&node, &hello).await?))
 }
 
@@ -56,19 +75,13 @@ async fn claim(
     }
 }
 
-async fn report(
-    State(core): State<Core>,
-    Asking(node): Asking,
-    Path(id): Path<u64>,
-    Input(report): Input<Report>,
-) -> Answer<Heard> {
+async fn report(State(core): State<Core>, Telling(node, id): Telling, Input(report): Input<Report>) -> Answer<Heard> {
     Ok(Json(core.run().tell(&node, id, &report).await?))
 }
 
 async fn failed_before(
     State(core): State<Core>,
-    Asking(node): Asking,
-    Path(id): Path<u64>,
+    Telling(node, id): Telling,
     Input(asked): Input<FailedBefore>,
 ) -> Answer<Vec<String>> {
     Ok(Json(core.run().failed_before(&node, id, &asked).await?))

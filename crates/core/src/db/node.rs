@@ -12,6 +12,9 @@ statements! {
     FIND_NODE = "SELECT n.id, n.name, n.kind, n.epoch, n.systems, n.features, n.capacity, n.is_draining, n.version, n.nix_version, \
         n.last_seen_at, n.created_by, (SELECT COUNT(*) FROM run r WHERE r.node_id = n.id AND r.state IN ('starting', 'running')) AS running \
         FROM node n WHERE n.secret_hash = $1";
+    FIND_NODE_OF_RUN = "SELECT n.id, n.name, n.kind, n.epoch, n.systems, n.features, n.capacity, n.is_draining, n.version, n.nix_version, \
+        n.last_seen_at, n.created_by, CAST(0 AS BIGINT) AS running FROM node n JOIN run o ON o.node_id = n.id WHERE o.id = $1 AND o.token_hash = $2 \
+        AND o.state IN ('starting', 'running')";
     GREET_NODE = "UPDATE node SET epoch = $2, systems = $3, features = $4, capacity = $5, version = $6, nix_version = $7, last_seen_at = $8 \
         WHERE id = $1";
     SEE_NODE = "UPDATE node SET last_seen_at = $2 WHERE id = $1 AND (last_seen_at IS NULL OR last_seen_at < $2)";
@@ -84,6 +87,11 @@ impl Db {
 
     pub async fn node_find(&self, secret_hash: &[u8]) -> Result<Option<NodeFound>> {
         Ok(read!(self, |pool| sqlx::query_as(FIND_NODE).bind(secret_hash).fetch_optional(pool).await?))
+    }
+
+    /// The node that has a run, by what the run pushes with.
+    pub async fn node_of_run(&self, id: i64, token_hash: &[u8]) -> Result<Option<NodeFound>> {
+        Ok(read!(self, |pool| sqlx::query_as(FIND_NODE_OF_RUN).bind(id).bind(token_hash).fetch_optional(pool).await?))
     }
 
     /// Notes what a node says of itself. Where it started anew, the leases of what it had are over.

@@ -42,9 +42,10 @@ statements! {
         AND reference = (SELECT reference FROM run WHERE id = $2) ORDER BY id DESC LIMIT 1";
     GET_CLAIMED = "SELECT r.id, r.attempt, r.reference, r.commit_hash, r.tries_again, r.trigger, b.name AS builder, b.cache_id, b.credential \
         FROM run r JOIN builder b ON b.id = r.builder_id WHERE r.id = $1";
-    GET_HELD = "SELECT state, next_event, line_count, cancelled_by FROM run WHERE id = $1 AND node_id = $2 AND lease = $3 \
+    GET_HELD = "SELECT state, next_event, line_count, cancelled_by, reason FROM run WHERE id = $1 AND node_id = $2 AND lease = $3 \
         AND state IN ('starting', 'running')";
-    ADVANCE_RUN = "UPDATE run SET state = 'running', next_event = $2, line_count = $3, lease_until = $4 WHERE id = $1 AND lease = $5 AND next_event = $6";
+    ADVANCE_RUN = "UPDATE run SET state = CASE WHEN $7 = '' THEN 'running' ELSE state END, reason = CASE WHEN state = 'starting' THEN $7 ELSE reason END, \
+        next_event = $2, line_count = $3, lease_until = $4 WHERE id = $1 AND lease = $5 AND next_event = $6";
     SET_COMMIT = "UPDATE run SET commit_hash = $2, subject = $3 WHERE id = $1";
     FINISH_RUN = "UPDATE run SET state = $2, ended_at = $4, \
         reason = CASE WHEN $2 = 'cancelled' AND cancelled_by IS NOT NULL THEN 'cancelled by ' || cancelled_by ELSE $3 END, lease = NULL, lease_until = NULL, token_hash = NULL WHERE id = $1";
@@ -145,6 +146,7 @@ pub(crate) struct HeldRun {
     pub next_event: i64,
     pub line_count: i64,
     pub cancelled_by: Option<String>,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, FromRow)]
@@ -188,6 +190,8 @@ pub(crate) struct Told {
     pub is_void: bool,
     /// Events in all.
     pub events: i64,
+    /// Why nothing is executed yet; empty where something is.
+    pub waiting: String,
 }
 
 /// What became of a report.
@@ -308,7 +312,7 @@ impl Db {
                 sqlx::query_as(GET_HELD).bind(id).bind(node_id).bind(lease).fetch_optional(&mut *tx).await?;
             let Some(held) = held else { return Ok(Taken::Lost) };
             let is_next = held.next_event == first;
-            let told_nothing = Told::default();
+            let told_nothing = Told { waiting: told.waiting.clone(), ..Told::default() };
             let told = if is_next { told } else { &told_nothing };
             let next_event = held.next_event + told.events;
             // Whoever tells at the same moment finds another number, and takes nothing.
@@ -319,6 +323,7 @@ impl Db {
                 .bind(lease_until)
                 .bind(lease)
                 .bind(held.next_event)
+                .bind(&told.waiting)
                 .execute(&mut *tx)
                 .await?;
             if advanced.rows_affected() == 0 {
@@ -361,7 +366,8 @@ impl Db {
             Taken::At {
                 next_event,
                 cancel: held.cancelled_by.is_some(),
-                is_news: told.events > 0 || held.state == "starting",
+                is_news: told.events > 0
+                    || held.state == "starting" && (told.waiting.is_empty() || told.waiting != held.reason),
             }
         }))
     }
