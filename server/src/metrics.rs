@@ -7,6 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use iglu_api::run::RunState;
 use iglu_core::{Core, reconcile::Reconciler};
 use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -49,6 +50,17 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_damaged_files_total", Kind::Counter, "Stored files found damaged"),
     ("iglu_scrubbed_bytes_total", Kind::Counter, "Bytes of stored files read again to find damage"),
     ("iglu_live_listeners", Kind::Gauge, "Open streams of live pages"),
+    ("iglu_runs_total", Kind::Counter, "Runs of builders that ended, by state"),
+    ("iglu_run_seconds", Kind::Histogram, "Time from the start of a run to its end"),
+    ("iglu_run_wait_seconds", Kind::Histogram, "Time that runs waited in the queue"),
+    ("iglu_runs_open", Kind::Gauge, "Runs that are not over, by state"),
+    (
+        "iglu_queue_oldest_timestamp_seconds",
+        Kind::Gauge,
+        "When the run that waits longest was queued, since 1970; 0 where none waits",
+    ),
+    ("iglu_nodes", Kind::Gauge, "Nodes that take work"),
+    ("iglu_node_capacity", Kind::Gauge, "Runs that they take at a time"),
     ("iglu_cache_derivation_count", Kind::Gauge, "Store paths, by cache (name of the earlier Iglu)"),
     ("iglu_cache_size", Kind::Gauge, "Bytes of a cache (name of the earlier Iglu)"),
     ("iglu_cache_requests_total", Kind::Counter, "Narinfo and NAR requests, by cache (name of the earlier Iglu)"),
@@ -61,12 +73,16 @@ enum Kind {
     Histogram,
 }
 
+/// Bounds in seconds of what builders do: from a flake that was built before to a long night.
+const RUN_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 21600.0];
+
 /// Bounds in seconds, from a narinfo out of memory to a slow disk.
 const SECONDS: &[f64] = &[0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 pub fn install() -> anyhow::Result<PrometheusHandle> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Prefix("iglu_run_".to_owned()), RUN_SECONDS)?
         .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)
@@ -209,6 +225,21 @@ pub async fn collect(core: &Core) {
         let (done, all) = work.progress.unwrap_or_default();
         gauge!("iglu_work_done", "work" => name()).set(done as f64);
         gauge!("iglu_work_planned", "work" => name()).set(all as f64);
+    }
+    if let Ok(open) = core.runs_open().await {
+        let mut oldest = 0.0;
+        for state in RunState::ALL.into_iter().filter(|state| !state.is_over()) {
+            let found = open.iter().find(|(other, ..)| *other == state);
+            gauge!("iglu_runs_open", "state" => state.as_str()).set(found.map_or(0.0, |(_, count, _)| *count as f64));
+            if let Some((RunState::Queued, _, since)) = found {
+                oldest = since.0 as f64 / 1000.0;
+            }
+        }
+        gauge!("iglu_queue_oldest_timestamp_seconds").set(oldest);
+    }
+    if let Ok((nodes, capacity)) = core.nodes_at_hand().await {
+        gauge!("iglu_nodes").set(nodes as f64);
+        gauge!("iglu_node_capacity").set(capacity as f64);
     }
     if let Ok(status) = core.storage_status().await {
         gauge!("iglu_storage_trouble").set(f64::from(u8::from(status.trouble.is_some())));

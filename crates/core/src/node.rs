@@ -109,7 +109,7 @@ impl Nodes<'_> {
 
     /// The node that tells of a run. Whatever the node gave the run to shows the token that the run pushes with, and opens no other.
     pub async fn telling(&self, secret: &str, run: u64) -> Result<Node> {
-        let Some(token_hash) = crate::run::pushing_token_hash(secret) else { return self.by_secret(secret).await };
+        let Some(token_hash) = crate::lease::pushing_token_hash(secret) else { return self.by_secret(secret).await };
         let run = i64::try_from(run).unwrap_or(i64::MAX);
         let over = || Error::Unauthenticated("the run that this token was for is over".to_owned());
         let found = self.0.db.node_of_run(run, &token_hash).await?.ok_or_else(over)?;

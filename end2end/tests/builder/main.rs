@@ -7,6 +7,7 @@ mod kubernetes;
 mod nodes;
 mod options;
 mod pages;
+mod queue;
 mod runs;
 mod terminal;
 mod triggers;

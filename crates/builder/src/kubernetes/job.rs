@@ -202,7 +202,7 @@ fn confine_pod(pod: &mut PodSpec) {
     context
         .seccomp_profile
         .get_or_insert_with(|| SeccompProfile { type_: unconfined.clone(), localhost_profile: None });
-    context.app_armor_profile.get_or_insert_with(|| AppArmorProfile { type_: unconfined, localhost_profile: None });
+    context.app_armor_profile.get_or_insert(AppArmorProfile { type_: unconfined, localhost_profile: None });
 }
 
 fn fill(container: &mut Container, config: &KubernetesConfig, assignment: &Assignment) {

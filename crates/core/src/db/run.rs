@@ -23,6 +23,7 @@ statements! {
     LIST_RUNS_OF = runs!("WHERE r.builder_id = $1 AND r.id < $2 ORDER BY r.id DESC LIMIT $3");
     LIST_OPEN_RUNS = runs!("WHERE r.state IN ('queued', 'starting', 'running') \
         ORDER BY r.priority DESC, r.id LIMIT $1");
+    COUNT_OPEN_RUNS = "SELECT state, COUNT(*), MIN(queued_at) FROM run WHERE state IN ('queued', 'starting', 'running') GROUP BY state";
     LIST_LAST_RUNS = runs!("WHERE r.id IN (SELECT o.id FROM run o WHERE o.builder_id = r.builder_id ORDER BY o.id DESC LIMIT 12) ORDER BY r.id DESC");
     LIST_RECENT_RUNS = runs!("WHERE r.ended_at IS NOT NULL ORDER BY r.id DESC LIMIT $1");
     LIST_EARLIER = "SELECT ended_at - started_at FROM run WHERE builder_id = $1 AND id < $2 AND state = 'succeeded' ORDER BY id DESC LIMIT 10";
@@ -468,6 +469,11 @@ impl Db {
             }
             true
         }))
+    }
+
+    /// States that are not an end, with their runs and when the first of these was queued.
+    pub async fn run_count_open(&self) -> Result<Vec<(String, i64, i64)>> {
+        Ok(read!(self, |pool| sqlx::query_as(COUNT_OPEN_RUNS).fetch_all(pool).await?))
     }
 
     pub async fn run_token(&self, token_hash: &[u8]) -> Result<Option<RunToken>> {

@@ -65,7 +65,7 @@ async fn start(core: &Core, builder: &str, priority: i32) -> u64 {
 }
 
 async fn tell(core: &Core, node: &Node, has: &Assignment, first: u64, events: Vec<RunEvent>) -> Result<Heard> {
-    core.run().tell(node, has.run, &Report { lease: has.lease.clone(), first, events }).await
+    core.run().tell(node, has.run, &Report { lease: has.lease.clone(), first, events, waiting: String::new() }).await
 }
 
 fn line(text: &str) -> RunEvent {
