@@ -3,7 +3,10 @@
 #![allow(clippy::too_many_arguments, reason = "a form's secrets stand beside what may come back to its page")]
 
 use super::UiError;
-use iglu_api::builder::{BuilderDetail, BuilderRow, WebhookDetail};
+use iglu_api::{
+    builder::{BuilderDetail, BuilderRow, WebhookDetail},
+    probe::ProbeAnswer,
+};
 use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use server_fn::codec::GetUrl;
@@ -50,11 +53,19 @@ pub struct SpecForm {
 
 #[cfg(feature = "ssr")]
 impl SpecForm {
+    /// What of it says where to fetch from.
+    fn source(&self) -> Result<(iglu_api::Repository, iglu_api::Reference), UiError> {
+        use iglu_api::{Reference, Repository};
+        let wrong = |field: &str, message: String| UiError::Invalid { field: format!("spec[{field}]"), message };
+        let reference = if self.reference.trim().is_empty() { "HEAD" } else { self.reference.trim() };
+        Ok((
+            Repository::parse(self.repository.trim()).map_err(|error| wrong("repository", error.to_string()))?,
+            Reference::parse(reference).map_err(|error| wrong("reference", error.to_string()))?,
+        ))
+    }
+
     fn spec(&self) -> Result<iglu_api::builder::BuilderSpec, UiError> {
-        use iglu_api::{
-            Reference, Repository,
-            builder::{BuilderSpec, ForgeKind, RunLimits, Schedule, Status, Triggers, Webhook, What},
-        };
+        use iglu_api::builder::{BuilderSpec, ForgeKind, RunLimits, Schedule, Status, Triggers, Webhook, What};
         let wrong = |field: &str, message: String| UiError::Invalid { field: format!("spec[{field}]"), message };
         let number = |field: &'static str, text: &str| {
             text.trim().parse::<u32>().map_err(|_| wrong(field, "write a whole number".to_owned()))
@@ -62,11 +73,10 @@ impl SpecForm {
         let list = |text: &str| -> Vec<String> {
             text.split([',', '\n']).map(str::trim).filter(|one| !one.is_empty()).map(str::to_owned).collect()
         };
-        let reference = if self.reference.trim().is_empty() { "HEAD" } else { self.reference.trim() };
+        let (repository, reference) = self.source()?;
         Ok(BuilderSpec {
-            repository: Repository::parse(self.repository.trim())
-                .map_err(|error| wrong("repository", error.to_string()))?,
-            reference: Reference::parse(reference).map_err(|error| wrong("reference", error.to_string()))?,
+            repository,
+            reference,
             what: match self.kind.as_str() {
                 "file" => What::File { file: self.file.trim().to_owned(), attributes: list(&self.attributes) },
                 "command" => What::Command { command: self.command.trim().replace("\r\n", "\n") },
@@ -133,14 +143,9 @@ fn in_form(error: impl Into<UiError>) -> UiError {
 
 /// What was typed as the credential; which kind it is, the repository's address says.
 #[cfg(feature = "ssr")]
-fn credential(
-    spec: &iglu_api::builder::BuilderSpec,
-    user: &str,
-    password: &str,
-    key: &str,
-) -> Option<iglu_api::builder::Credential> {
+fn credential(is_ssh: bool, user: &str, password: &str, key: &str) -> Option<iglu_api::builder::Credential> {
     use iglu_api::builder::Credential;
-    if spec.repository.is_ssh() && !key.trim().is_empty() {
+    if is_ssh && !key.trim().is_empty() {
         return Some(Credential::Key { key: key.replace("\r\n", "\n") });
     }
     let user = if user.trim().is_empty() { "token" } else { user.trim() };
@@ -199,7 +204,7 @@ pub async fn builder_create(
     let create = BuilderCreate {
         name: BuilderName::parse(name.trim()).map_err(|error| wrong("name", error.to_string()))?,
         cache: CacheName::parse(&cache).map_err(|error| wrong("cache", error.to_string()))?,
-        credential: credential(&spec, &user, &password, &key),
+        credential: credential(spec.repository.is_ssh(), &user, &password, &key),
         status_token: (!status_token.is_empty()).then_some(status_token),
         spec,
     };
@@ -224,7 +229,7 @@ pub async fn builder_change(
     let call = super::context::Call::here()?;
     let spec = spec.spec()?;
     let change = BuilderChange {
-        credential: credential(&spec, &user, &password, &key),
+        credential: credential(spec.repository.is_ssh(), &user, &password, &key),
         spec: Some(spec),
         without_credential: !without_credential.is_empty(),
         status_token: (!status_token.is_empty()).then_some(status_token),
@@ -275,4 +280,39 @@ pub async fn webhook_renew(builder: String) -> Result<(), UiError> {
 pub async fn delivery_repeat(builder: String, delivery: u64) -> Result<(), UiError> {
     let call = super::context::Call::here()?;
     Ok(call.core.builder().webhook_repeat(&call.caller, &builder, delivery).await.map(drop)?)
+}
+
+/// Lets a node look at the repository that a form names. The number to ask [`builder_probed`] with. Without a password or key, what
+/// `builder` keeps is used.
+#[server]
+pub async fn builder_probe(
+    cache: String,
+    #[server(default)] builder: String,
+    repository: String,
+    reference: String,
+    #[server(default)] folder: String,
+    #[server(default)] user: String,
+    #[server(default)] password: String,
+    #[server(default)] key: String,
+) -> Result<u64, UiError> {
+    use iglu_api::{BuilderName, CacheName, probe::ProbeStart};
+    let call = super::context::Call::here()?;
+    let spec = SpecForm { repository, reference, ..SpecForm::default() }.source()?;
+    let wrong = |field: &str, message: String| UiError::Invalid { field: field.to_owned(), message };
+    let start = ProbeStart {
+        cache: CacheName::parse(&cache).map_err(|error| wrong("cache", error.to_string()))?,
+        credential: credential(spec.0.is_ssh(), &user, &password, &key),
+        repository: spec.0,
+        reference: spec.1,
+        folder: folder.trim().to_owned(),
+        builder: BuilderName::parse(&builder).ok(),
+    };
+    Ok(call.core.builder().probe(&call.caller, &start).await?)
+}
+
+/// What came of a look, waiting a while for it; `None` where nothing came yet.
+#[server(input = GetUrl)]
+pub async fn builder_probed(probe: u64) -> Result<Option<ProbeAnswer>, UiError> {
+    let call = super::context::Call::here()?;
+    Ok(call.core.builder().probe_answer(&call.caller, probe).await?)
 }

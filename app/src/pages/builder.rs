@@ -256,13 +256,14 @@ fn Settings(
                     </Confirm>
                 </div>
     };
+    let kept = (detail.name.to_string(), detail.cache.to_string());
     view! {
         <div class="flex max-w-2xl flex-col gap-8">
             <ActionForm action=change attr:class="flex flex-col gap-6">
                 <Refusal error fields=&FIELDS />
                 <Hidden name="builder" value=whole />
                 <Hidden name="revision" value=detail.revision.to_string() />
-                <SpecFields spec=Some(detail.spec) has_credential=detail.has_credential has_status_token=detail.has_status_token error />
+                <SpecFields spec=Some(detail.spec) has_credential=detail.has_credential has_status_token=detail.has_status_token kept error />
                 <div class="flex items-center gap-3">
                     <Submit label="Save" pending=change.pending() />
                     <Saved action=change />

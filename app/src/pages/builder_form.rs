@@ -1,6 +1,6 @@
 //! The form of a builder: what of which repository is built, and within what limits. New ones, and changes.
 
-use super::loaded::when_loaded;
+use super::{builder_look::RepositoryLook, loaded::when_loaded};
 use crate::{
     calls::{
         UiError,
@@ -102,6 +102,9 @@ pub fn SpecFields(
     #[prop(optional)]
     has_credential: bool,
     #[prop(optional)] has_status_token: bool,
+    /// The builder and its cache, where there is one already.
+    #[prop(optional)]
+    kept: Option<(String, String)>,
     error: Signal<Option<UiError>>,
 ) -> impl IntoView {
     let limits = spec.as_ref().map_or_else(RunLimits::default, |spec| spec.limits);
@@ -150,7 +153,7 @@ pub fn SpecFields(
     } else {
         "It may set the statuses of commits. It is kept sealed and never shown."
     };
-    let kept = if has_credential { "A password or key is kept. What is written here replaces it." } else { "" };
+    let kept_words = if has_credential { "A password or key is kept. What is written here replaces it." } else { "" };
     view! {
         <section class="card flex flex-col gap-5 p-5" aria-labelledby="source">
             <h2 id="source" class="text-lg font-semibold">
@@ -174,7 +177,7 @@ pub fn SpecFields(
             <details class="group" open=has_credential>
                 <summary class="cursor-pointer font-medium">"Credential of a private repository"</summary>
                 <div class="mt-4 flex flex-col gap-5">
-                    {(!kept.is_empty()).then(|| view! { <p class="text-soft">{kept}</p> })}
+                    {(!kept_words.is_empty()).then(|| view! { <p class="text-soft">{kept_words}</p> })}
                     <div class="grid gap-5 sm:grid-cols-2">
                         <Field
                             name="user"
@@ -204,6 +207,7 @@ pub fn SpecFields(
                         .then(|| view! { <Checkbox name="without_credential" label="Forget the credential that is kept" error /> })}
                 </div>
             </details>
+            <RepositoryLook of=kept />
         </section>
         <section class="card kinds flex flex-col gap-5 p-5" aria-labelledby="what">
             <h2 id="what" class="text-lg font-semibold">

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod admin_users;
 pub mod builder;
 pub mod builder_form;
+mod builder_look;
 pub mod builder_webhook;
 pub mod builders;
 pub mod cache;

@@ -44,17 +44,34 @@ where
 }
 
 /// What stands in a field at this moment, as a query's value; nothing on the server.
-#[cfg_attr(not(feature = "hydrate"), allow(unused_variables))]
 pub fn typed(name: &str) -> String {
+    super::encoded(&value_of(name))
+}
+
+/// What stands in a field at this moment, of any kind that holds text; nothing on the server.
+#[cfg_attr(not(feature = "hydrate"), allow(unused_variables))]
+pub fn value_of(name: &str) -> String {
     #[cfg(feature = "hydrate")]
-    {
-        use wasm_bindgen::JsCast;
-        let field = document().get_element_by_id(&format!("field-{name}"));
-        let text = field.and_then(|field| field.dyn_into::<leptos::web_sys::HtmlInputElement>().ok());
-        text.map(|field| super::encoded(&field.value())).unwrap_or_default()
+    if let Some(field) = field(name) {
+        return field.value();
     }
-    #[cfg(not(feature = "hydrate"))]
     String::new()
+}
+
+/// Writes into a field, as if it had been typed.
+#[cfg_attr(not(feature = "hydrate"), allow(unused_variables))]
+pub fn put_value(name: &str, value: &str) {
+    #[cfg(feature = "hydrate")]
+    if let Some(field) = field(name) {
+        field.set_value(value);
+    }
+}
+
+/// Selects and text areas hold their text under the same name as inputs do.
+#[cfg(feature = "hydrate")]
+fn field(name: &str) -> Option<leptos::web_sys::HtmlInputElement> {
+    use wasm_bindgen::JsCast;
+    Some(document().get_element_by_id(&format!("field-{name}"))?.unchecked_into())
 }
 
 /// The form's own line of refusal. Takes the keyboard to the first wrong field, or to itself.

@@ -19,6 +19,7 @@ pub mod node;
 pub mod overview;
 pub mod path;
 pub mod pin;
+pub mod probe;
 pub mod retention;
 pub mod run;
 pub mod statistics;

@@ -7,7 +7,7 @@ use crate::{
     run::Failure,
     sandbox::{Room, Sandbox},
 };
-use iglu_api::{builder::Credential, node::Assignment, node::RunEvent};
+use iglu_api::{Reference, Repository, builder::Credential};
 use std::fs;
 
 /// Answers git's questions from the files beside it.
@@ -15,19 +15,28 @@ const ASK: &str = "#!/bin/sh\ncase \"$1\" in Username*) cat /credential/user ;; 
 const SSH: &str = "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o StrictHostKeyChecking=accept-new \
     -o UserKnownHostsFile=/build/home/known_hosts";
 
-/// Fetches what the assignment names into `src` of the room's folder. The commit.
+/// What is fetched from where.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub repository: &'a Repository,
+    pub reference: &'a Reference,
+    pub credential: Option<&'a Credential>,
+    /// All commits instead of the newest.
+    pub full_history: bool,
+}
+
+/// Fetches a source into `src` of the room's folder. The commit, and the first line of its message.
 pub async fn checkout(
     sandbox: &Sandbox,
     room: &Room,
-    assignment: &Assignment,
+    source: &Source<'_>,
     reporter: &Reporter,
-) -> Result<String, Failure> {
-    let spec = &assignment.spec;
-    let url = spec.repository.as_str();
-    reporter.note(&format!("fetching {} of {url}", assignment.reference));
+) -> Result<(String, String), Failure> {
+    let url = source.repository.as_str();
+    reporter.note(&format!("fetching {} of {url}", source.reference));
     let mut room = room.clone();
     let mut given = Vec::new();
-    if let Some(credential) = &assignment.credential {
+    if let Some(credential) = source.credential {
         let folder = room.folder.with_extension("credential");
         sandbox.folder(&folder)?;
         match credential {
@@ -46,7 +55,7 @@ pub async fn checkout(
     } else {
         given.push(format!("core.sshCommand={SSH}"));
     }
-    let fetched = fetch(sandbox, &room, assignment, &given).await;
+    let fetched = fetch(sandbox, &room, source, &given).await;
     if let Some(folder) = &room.credential {
         fs::remove_dir_all(folder)?;
     }
@@ -56,22 +65,21 @@ pub async fn checkout(
     let told = git(sandbox, &room, &["-C", "src", "log", "-1", "--format=%H%n%s"]).await?;
     let (commit, subject) = told.split_once('\n').unwrap_or((&told, ""));
     reporter.note(&format!("checked out {commit}"));
-    reporter.tell(&RunEvent::Commit { commit: commit.to_owned(), subject: subject.trim().to_owned() });
-    Ok(commit.to_owned())
+    Ok((commit.to_owned(), subject.trim().to_owned()))
 }
 
-async fn fetch(sandbox: &Sandbox, room: &Room, assignment: &Assignment, given: &[String]) -> Result<(), Failure> {
+async fn fetch(sandbox: &Sandbox, room: &Room, source: &Source<'_>, given: &[String]) -> Result<(), Failure> {
     git(sandbox, room, &["init", "--quiet", "src"]).await?;
     let mut args = vec!["-C", "src"];
     for setting in given {
         args.extend(["-c", setting]);
     }
     args.extend(["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"]);
-    if !assignment.spec.full_history {
+    if !source.full_history {
         args.push("--depth=1");
     }
     // Nothing behind this is an option, whatever it looks like.
-    args.extend(["--", assignment.spec.repository.as_str(), assignment.reference.as_str()]);
+    args.extend(["--", source.repository.as_str(), source.reference.as_str()]);
     git(sandbox, room, &args).await.map(drop)
 }
 

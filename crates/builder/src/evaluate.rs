@@ -12,6 +12,8 @@ use iglu_api::builder::What;
 
 /// Kinds of flake outputs that are there for each system.
 const BY_SYSTEM: [&str; 4] = ["packages", "checks", "devShells", "legacyPackages"];
+/// Those of them that are listed; the packages of a whole distribution are not.
+const OFFERED: [&str; 3] = ["packages", "checks", "devShells"];
 const SYSTEMS: &str = "nixosConfigurations";
 
 /// An attribute and its derivation.
@@ -36,8 +38,7 @@ pub async fn evaluate(
     let mut wanted = Vec::new();
     match what {
         What::Flake { folder, outputs } => {
-            let folder = if folder.is_empty() { String::new() } else { format!("&dir={folder}") };
-            let flake = format!("git+file:///build/src?shallow=1{folder}");
+            let flake = flake_in(folder);
             for attribute in attributes(sandbox, room, &flake, outputs, systems, reporter).await? {
                 let installable = format!("{flake}#{attribute}");
                 let drv = nix(sandbox, room, &["path-info", "--derivation", &installable], reporter).await?;
@@ -69,6 +70,36 @@ pub async fn evaluate(
         Some(bad) => Err(Failure::Failed(format!("{} is no derivation", bad.attribute))),
         None => Ok(wanted),
     }
+}
+
+/// Lists the attributes of the flake in a folder of the checkout that can be built on this node, without building or evaluating them.
+pub async fn offered(
+    sandbox: &Sandbox,
+    room: &Room,
+    folder: &str,
+    reporter: &Reporter,
+) -> Result<Vec<String>, Failure> {
+    let systems: Vec<String> = sandbox.systems().iter().map(|system| format!("\"{system}\"")).collect();
+    let choose = format!(
+        "outputs: let
+           named = kind: system: map (name: [ kind system name ]) (builtins.attrNames (outputs.${{kind}}.${{system}} or {{ }}));
+           all = f: list: builtins.concatLists (map f list);
+         in all (kind: all (named kind) [ {} ]) [ {} ]
+            ++ map (name: [ \"{SYSTEMS}\" name ]) (builtins.attrNames (outputs.{SYSTEMS} or {{ }}))",
+        systems.join(" "),
+        OFFERED.map(|kind| format!("\"{kind}\"")).join(" "),
+    );
+    let expression = format!("({choose}) (builtins.getFlake \"{}\").outputs", flake_in(folder));
+    let told = nix(sandbox, room, &["eval", "--json", "--impure", "--expr", &expression], reporter).await?;
+    let paths: Vec<Vec<String>> =
+        serde_json::from_str(&told).map_err(|_| Failure::Failed("the flake has no names".to_owned()))?;
+    Ok(paths.iter().map(|path| path.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(".")).collect())
+}
+
+/// The flake in a folder of the checkout, as Nix names it.
+fn flake_in(folder: &str) -> String {
+    let folder = if folder.is_empty() { String::new() } else { format!("&dir={folder}") };
+    format!("git+file:///build/src?shallow=1{folder}")
 }
 
 /// The full attributes that the outputs of a flake stand for.

@@ -7,6 +7,7 @@ mod checkout;
 mod evaluate;
 mod kubernetes;
 mod nixlog;
+mod probe;
 mod process;
 mod push;
 mod report;
@@ -99,6 +100,8 @@ pub async fn run_node(config: NodeConfig, mut stopping: watch::Receiver<bool>) -
     let hello = runner.hello(&config);
     let permits = Arc::new(Semaphore::new(config.capacity.max(1) as usize));
     let (ending, ended) = watch::channel(false);
+    let (looking, of) = (runner.clone(), server.clone());
+    let looking = tokio::spawn(async move { looking.look(&of).await });
     let begin = |assignment: Assignment, permit: Option<OwnedSemaphorePermit>| {
         let (server, runner, ended) = (server.clone(), runner.clone(), ended.clone());
         tokio::spawn(async move {
@@ -156,6 +159,7 @@ pub async fn run_node(config: NodeConfig, mut stopping: watch::Receiver<bool>) -
         }
     }
     // Runs under way kill what they started; their leases end with this node.
+    looking.abort();
     ending.send_replace(true);
     let all = config.capacity.max(1);
     let _ = tokio::time::timeout(Duration::from_secs(10), permits.acquire_many(all)).await;

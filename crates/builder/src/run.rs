@@ -2,7 +2,7 @@
 
 use crate::{
     build::Build,
-    checkout::checkout,
+    checkout::{Source, checkout},
     evaluate::evaluate,
     process::Started,
     push::Pusher,
@@ -128,7 +128,14 @@ async fn work(
     let room = Room { started: started.clone(), ..sandbox.room(folder, &store, config) };
     let netrc = format!("machine {} login iglu password {}\n", server.host(), assignment.pull_token);
     sandbox.file(&folder.join("home/netrc"), &netrc, 0o600)?;
-    let commit = checkout(sandbox, &room, assignment, reporter).await?;
+    let source = Source {
+        repository: &spec.repository,
+        reference: &assignment.reference,
+        credential: assignment.credential.as_ref(),
+        full_history: spec.full_history,
+    };
+    let (commit, subject) = checkout(sandbox, &room, &source, reporter).await?;
+    reporter.tell(&RunEvent::Commit { commit: commit.clone(), subject });
     if assignment.unless_commit.as_deref() == Some(commit.as_str()) {
         return Ok(Outcome::Unchanged);
     }

@@ -3,6 +3,7 @@
 use crate::{
     NodeConfig, NodeError,
     kubernetes::Jobs,
+    probe,
     run::{self, Failure},
     sandbox::Sandbox,
     server::Server,
@@ -59,6 +60,14 @@ impl Runner {
                     Vec::new()
                 }
             },
+        }
+    }
+
+    /// Looks at repositories for whoever asks, beside the runs. A cluster does not: a pod takes longer to begin than people wait.
+    pub async fn look(&self, server: &Server) {
+        match self {
+            Runner::Local(sandbox) => probe::serve(server, sandbox).await,
+            Runner::Kubernetes(_) => std::future::pending().await,
         }
     }
 

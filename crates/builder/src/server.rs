@@ -5,6 +5,7 @@ use iglu_api::{
     attic::{GetMissingPaths, MissingPaths, UploadPathInfo},
     node::{Assignment, FailedBefore, Heard, Hello, Report, Welcome},
     pin::PinCreate,
+    probe::{ProbeAnswer, ProbeTask},
 };
 use nix_compat::store_path::StorePathHash;
 use reqwest::{Body, Client, Method, RequestBuilder, Response};
@@ -128,6 +129,15 @@ impl Server {
     /// The next run; waits a while for one.
     pub async fn claim(&self) -> Result<Option<Assignment>, ServerError> {
         json(self.post("/api/v1/node/claim", &()).await?).await
+    }
+
+    /// The next look at a repository; waits a while for one.
+    pub async fn probe_claim(&self) -> Result<Option<ProbeTask>, ServerError> {
+        json(self.post("/api/v1/node/probe", &()).await?).await
+    }
+
+    pub async fn probe_tell(&self, id: u64, answer: &ProbeAnswer) -> Result<(), ServerError> {
+        self.post(&format!("/api/v1/node/probes/{id}"), answer).await.map(drop)
     }
 
     pub async fn report(&self, run: u64, report: &Report) -> Result<Heard, ServerError> {

@@ -34,6 +34,7 @@ mod path_detail;
 pub mod pin;
 #[cfg(test)]
 mod postgres;
+mod probe;
 pub mod push;
 mod readers;
 pub mod realisation;
@@ -178,6 +179,7 @@ pub struct Inner {
     pub events: Events,
     /// Something in the queue of runs, or about who takes them, changed.
     queue_changed: Notify,
+    probe_answered: Notify,
     password_permits: Semaphore,
     login_limit: login_limit::LoginLimit,
     verify_permits: Arc<Semaphore>,
@@ -231,6 +233,7 @@ impl Core {
             totals: Totals::default(),
             events: Events::default(),
             queue_changed: Notify::new(),
+            probe_answered: Notify::new(),
             password_permits: Semaphore::new(2),
             login_limit: login_limit::LoginLimit::default(),
             verify_permits: Arc::new(Semaphore::new(cores)),

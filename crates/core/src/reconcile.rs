@@ -214,6 +214,7 @@ async fn sweep(core: &Core) -> Result<String> {
     core.login_limit.forget_idle();
     core.db.session_delete_old(now.0).await?;
     core.db.pin_delete_expired(now.0).await?;
+    core.db.probe_forget(now.plus(-crate::probe::KEPT).0).await?;
     while core.db.run_forget_some(now.plus(-RUNS_KEPT).0, NEWEST_RUNS).await? > 0 {}
     core.db.removal_delete_old(now.plus(-HISTORY).0).await?;
     while core.db.activity_roll_up(now.plus(-HOURS_KEPT).0, now.plus(-DAYS_KEPT).0).await? > 0 {}

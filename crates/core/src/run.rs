@@ -20,7 +20,7 @@ use iglu_api::{
 use std::sync::Arc;
 
 /// A node that was not heard of for so long takes no work, in milliseconds.
-const SILENT: i64 = 2 * Timestamp::MINUTE;
+pub(crate) const SILENT: i64 = 2 * Timestamp::MINUTE;
 /// Runs on the page of the queue.
 const QUEUE_SHOWN: i64 = 500;
 

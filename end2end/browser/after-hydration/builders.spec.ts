@@ -21,6 +21,18 @@ test("a builder is made, watched and cancelled, and tells why it failed", async 
     await page.getByRole("button", { name: "Create builder" }).click();
     await expect(page.getByText("is reached by https, http or ssh")).toBeVisible();
     await page.getByLabel("Repository").fill(forge.repository);
+    // A look before anything is made: what cannot be fetched says why, what can shows its outputs, and a press picks one.
+    await page.getByLabel("Branch, tag or commit").fill("nowhere");
+    await page.getByRole("button", { name: "Test connection" }).click();
+    await expect(page.getByText(/couldn't find remote ref nowhere/i)).toBeVisible({ timeout: 30_000 });
+    await page.getByLabel("Branch, tag or commit").fill("main");
+    await page.getByRole("button", { name: "Test connection" }).click();
+    const picker = page.getByTestId("picker");
+    await expect(page.getByText("A node can fetch it.")).toBeVisible({ timeout: 30_000 });
+    await expect(picker.getByRole("button", { name: "all packages" })).toHaveAttribute("aria-pressed", "true");
+    await picker.getByRole("button", { name: "all packages" }).click();
+    await picker.getByRole("button", { name: "report", exact: true }).click();
+    await expect(page.locator('[name="spec[outputs]"]')).toHaveValue("checks\npackages.x86_64-linux.report");
     // Only the fields of the kind that is chosen are there.
     await expect(page.locator('[name="spec[command]"]')).toBeHidden();
     await page.locator('[name="spec[outputs]"]').fill("slow");

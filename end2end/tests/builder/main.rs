@@ -7,6 +7,7 @@ mod kubernetes;
 mod nodes;
 mod options;
 mod pages;
+mod probes;
 mod queue;
 mod runs;
 mod terminal;

@@ -12,6 +12,7 @@ use axum::{
     routing::post,
 };
 use iglu_api::node::{Assignment, FailedBefore, Heard, Hello, Report, Welcome};
+use iglu_api::probe::{ProbeAnswer, ProbeTask};
 use iglu_core::{Core, Error, Node};
 use tokio::sync::watch;
 
@@ -19,6 +20,8 @@ pub fn router(core: Core, stopping: watch::Receiver<bool>) -> Router {
     Router::new()
         .route("/api/v1/node/hello", post(hello))
         .route("/api/v1/node/claim", post(async move |state, node| claim(state, node, stopping).await))
+        .route("/api/v1/node/probe", post(probe_claim))
+        .route("/api/v1/node/probes/{id}", post(probe_tell))
         .route("/api/v1/node/runs/{id}/report", post(report))
         .route("/api/v1/node/runs/{id}/failed-before", post(failed_before))
         .with_state(core)
@@ -73,6 +76,20 @@ async fn claim(
         claimed = runs.claim(&node) => Ok(Json(claimed?)),
         () = stopped => Err(Error::Interrupted("the server is ending".to_owned()).into()),
     }
+}
+
+async fn probe_claim(State(core): State<Core>, Asking(node): Asking) -> Answer<Option<ProbeTask>> {
+    Ok(Json(core.node().probe_claim(&node).await?))
+}
+
+async fn probe_tell(
+    State(core): State<Core>,
+    Asking(node): Asking,
+    Path(id): Path<u64>,
+    Input(answer): Input<ProbeAnswer>,
+) -> Answer<()> {
+    core.node().probe_tell(&node, id, answer).await?;
+    Ok(Json(()))
 }
 
 async fn report(State(core): State<Core>, Telling(node, id): Telling, Input(report): Input<Report>) -> Answer<Heard> {

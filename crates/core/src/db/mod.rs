@@ -23,6 +23,7 @@ mod node;
 pub(crate) mod past;
 mod path;
 mod pin;
+mod probe;
 mod push;
 mod reference;
 mod retention;
@@ -347,6 +348,7 @@ mod tests {
             node::ALL,
             path::ALL,
             pin::ALL,
+            probe::ALL,
             push::ALL,
             reference::ALL,
             retention::ALL,

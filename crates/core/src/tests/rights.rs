@@ -111,6 +111,7 @@ async fn every_method_as_every_caller() {
                 ("builder.get", Pull, heard(core.builder().get(caller, &of).await)),
                 ("builder.change", Admin, heard(core.builder().change(caller, &of, &BuilderChange::default()).await)),
                 ("run.start", Push, heard(core.run().start(caller, &of, &RunStart::default()).await)),
+                ("builder.probe", Admin, heard(core.builder().probe(caller, &super::runs::probe(name)).await)),
                 ("run.get", Pull, heard(core.run().get(caller, run).await)),
                 ("run.log", Pull, heard(core.run().log(caller, run, 0, 1).await)),
                 ("run.cancel", Push, heard(core.run().cancel(caller, run).await)),

@@ -7,6 +7,7 @@ use iglu_api::{
     builder::{BuilderChange, BuilderCreate, BuilderSpec, Credential, RunLimits, Triggers, Webhook, What},
     member::Role,
     node::{Assignment, FailedBefore, Heard, Hello, Outcome, Report, RunEvent},
+    probe::{ProbeAnswer, ProbeStart},
     run::{DerivationState, RunStart, RunState},
 };
 
@@ -16,6 +17,7 @@ on_both! {
     a_lost_node_loses_its_runs
     builders_are_kept
     logs_are_packed_and_runs_forgotten
+    repositories_are_looked_at
 }
 
 pub(crate) fn spec() -> BuilderSpec {
@@ -60,6 +62,12 @@ pub(super) async fn node(core: &Core, secret: &str, epoch: &str) -> Node {
     core.node().by_secret(secret).await.unwrap()
 }
 
+pub(super) fn probe(cache: &str) -> ProbeStart {
+    let (repository, reference) = (spec().repository, spec().reference);
+    let cache = CacheName::parse(cache).unwrap();
+    ProbeStart { cache, repository, reference, folder: String::new(), credential: None, builder: None }
+}
+
 async fn start(core: &Core, builder: &str, priority: i32) -> u64 {
     core.run().start(&Caller::Operator, builder, &RunStart { reference: None, priority }).await.unwrap()
 }
@@ -81,6 +89,7 @@ pub(super) async fn furnish(core: &Core) {
     builder(core, "b", "main", spec()).await;
     let secret = core.node().create(&Caller::Operator, "n").await.unwrap();
     let node = node(core, &secret, "e").await;
+    core.builder().probe(&Caller::Operator, &probe("main")).await.unwrap();
     start(core, "b", 0).await;
     let has = core.run().claim(&node).await.unwrap().unwrap();
     let built = RunEvent::Derivation {
@@ -351,4 +360,42 @@ async fn logs_are_packed_and_runs_forgotten(home: Home) {
     assert!(core.run().get(operator, run).await.is_err());
     assert_eq!(core.builder().get(operator, "b").await.unwrap().runs.len(), 20);
     assert!(core.db.run_log(1, 0, 5000).await.unwrap().is_empty());
+}
+
+async fn repositories_are_looked_at(home: Home) {
+    let core = &home.core;
+    home.cache("main", Visibility::Private).await;
+    let admin = Caller::Operator;
+    let refused = core.builder().probe(&admin, &probe("main")).await.unwrap_err().to_string();
+    assert!(refused.contains("no node is there that could look"), "{refused}");
+    let one = node(core, &core.node().create(&admin, "one").await.unwrap(), "e").await;
+    let two = node(core, &core.node().create(&admin, "two").await.unwrap(), "e").await;
+
+    // The credential of a builder goes to its own repository and nowhere else.
+    builder(core, "b", "main", spec()).await;
+    let credential = Credential::Password { user: "u".to_owned(), password: "p".to_owned() };
+    let change = BuilderChange { credential: Some(credential.clone()), ..BuilderChange::default() };
+    core.builder().change(&admin, "b", &change).await.unwrap();
+    let of_builder = ProbeStart { builder: Some(BuilderName::parse("b").unwrap()), ..probe("main") };
+    let id = core.builder().probe(&admin, &of_builder).await.unwrap();
+    let task = core.node().probe_claim(&one).await.unwrap().unwrap();
+    assert_eq!((task.id, &task.credential), (id, &Some(credential)));
+    let elsewhere = ProbeStart { repository: Repository::parse("https://evil.example/a.git").unwrap(), ..of_builder };
+    core.builder().probe(&admin, &elsewhere).await.unwrap();
+    assert_eq!(core.node().probe_claim(&one).await.unwrap().unwrap().credential, None);
+
+    let answer = ProbeAnswer::Failed { reason: "no such host".to_owned() };
+    assert!(core.node().probe_tell(&two, id, answer.clone()).await.is_err(), "another node has it");
+    core.node().probe_tell(&one, id, answer.clone()).await.unwrap();
+    assert!(core.node().probe_tell(&one, id, answer.clone()).await.is_err(), "it is told once");
+    assert_eq!(core.builder().probe_answer(&admin, id).await.unwrap(), Some(answer));
+    let stranger = Caller::Anonymous { problem: None };
+    assert!(core.builder().probe_answer(&stranger, id).await.is_err());
+
+    for _ in 0..19 {
+        core.builder().probe(&admin, &probe("main")).await.unwrap();
+    }
+    assert!(matches!(core.builder().probe(&admin, &probe("main")).await, Err(Error::TooMany { .. })));
+    home.clock.advance(11 * Timestamp::MINUTE);
+    assert_eq!(home.core.db.probe_forget(core.now().0 - crate::probe::KEPT).await.unwrap(), 21);
 }

@@ -5,7 +5,10 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use iglu_api::builder::{BuilderChange, BuilderCreate, BuilderDetail, BuilderRow, WebhookDetail};
+use iglu_api::{
+    builder::{BuilderChange, BuilderCreate, BuilderDetail, BuilderRow, WebhookDetail},
+    probe::{ProbeAnswer, ProbeStart, ProbeStarted},
+};
 use iglu_core::Core;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -16,6 +19,8 @@ pub fn router() -> OpenApiRouter<Core> {
         .routes(routes!(webhook_get))
         .routes(routes!(webhook_renew))
         .routes(routes!(webhook_repeat))
+        .routes(routes!(probe_start))
+        .routes(routes!(probe_get))
 }
 
 /// The builders of caches that the caller may pull from, by name.
@@ -94,4 +99,22 @@ async fn webhook_repeat(
     Path((name, id)): Path<(String, u64)>,
 ) -> Answer<Option<u64>> {
     Ok(Json(core.builder().webhook_repeat(&caller, &name, id).await?.run))
+}
+
+/// Lets a node look at a repository: whether it can be fetched, and what its flake offers. For whoever maintains the cache.
+#[utoipa::path(post, path = "/api/v1/probes", tag = "builders", request_body = ProbeStart,
+    responses((status = 200, body = ProbeStarted), (status = "default", body = Problem)), security(("token" = [])))]
+async fn probe_start(
+    State(core): State<Core>,
+    Asker(caller): Asker,
+    Input(start): Input<ProbeStart>,
+) -> Answer<ProbeStarted> {
+    Ok(Json(ProbeStarted { id: core.builder().probe(&caller, &start).await? }))
+}
+
+/// What came of a look, waiting 20 seconds at most; null where nothing came yet. It is forgotten after ten minutes.
+#[utoipa::path(get, path = "/api/v1/probes/{id}", tag = "builders", params(("id" = u64, Path)),
+    responses((status = 200, body = Option<ProbeAnswer>), (status = "default", body = Problem)), security(("token" = [])))]
+async fn probe_get(State(core): State<Core>, Asker(caller): Asker, Path(id): Path<u64>) -> Answer<Option<ProbeAnswer>> {
+    Ok(Json(core.builder().probe_answer(&caller, id).await?))
 }

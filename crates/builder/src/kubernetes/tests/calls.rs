@@ -219,7 +219,7 @@ async fn a_pod_that_cannot_execute_runs_says_why() {
     ] {
         let iglu = Iglu::default();
         let status = terminated(3, "Error");
-        let read = vec![call("GET pods", 200, pods(&[status.clone()])), answer];
+        let read = vec![call("GET pods", 200, pods(std::slice::from_ref(&status))), answer];
         let (ended, _) = execute(&iglu, vec![created(), looked(json!({}), Some(status)), read, removed()]).await;
         assert_eq!(ended.unwrap(), Some(Outcome::Failed));
         assert_eq!(told(&iglu).unwrap().1, format!("its pod cannot execute runs: {expected}"));

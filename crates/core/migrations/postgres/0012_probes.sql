@@ -1,0 +1,13 @@
+-- Looks at repositories that somebody is about to make a builder of. They are forgotten after minutes.
+CREATE TABLE probe (
+  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  cache_id BIGINT NOT NULL REFERENCES cache (id) ON DELETE CASCADE,
+  -- What is to be looked at, sealed with the master key: there may be a credential in it.
+  task BYTEA NOT NULL,
+  -- The node that does it.
+  node_id BIGINT,
+  -- JSON.
+  answer TEXT,
+  created_at BIGINT NOT NULL
+);
+CREATE INDEX probe_cache ON probe (cache_id);
