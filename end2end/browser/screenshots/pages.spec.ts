@@ -16,6 +16,9 @@ test("pages", async ({ page, browser }) => {
   const hash = listed.rows[0].hash;
   const { link } = await iglu.admin("member", "invite", cache, "pusher", "Linus, kernel builds");
   const invitation = new URL(link).pathname;
+  const runs = (await iglu.admin("run", "list", "website")) as unknown as { runs: { id: number; state: string }[] };
+  const failed = runs.runs.find((run) => run.state === "failed")?.id;
+  const succeeded = runs.runs.find((run) => run.state === "succeeded")?.id;
   const pages: [string, string][] = [
     ["overview", "/"],
     ["caches", "/caches"],
@@ -30,6 +33,15 @@ test("pages", async ({ page, browser }) => {
     ["activity", `/caches/${cache}/activity`],
     ["why", `/caches/${cache}/why?path=${hash}`],
     ["statistics", `/caches/${cache}/statistics?span=day`],
+    ["builders", "/builders"],
+    ["builder", "/builders/website"],
+    ["builder-webhook", "/builders/website/webhook"],
+    ["builder-settings", "/builders/website/settings"],
+    ["builder-new", "/builders/new"],
+    ["run", `/runs/${failed}`],
+    ["run-succeeded", `/runs/${succeeded}`],
+    ["queue", "/queue"],
+    ["nodes", "/nodes"],
     ["admin", "/admin"],
     ["audit", "/admin/audit"],
     ["users", "/admin/users"],

@@ -103,6 +103,19 @@ impl Node {
         Ok(())
     }
 
+    /// Waits until nothing of its runs is left in its folder: it tells how a run ended, and then removes it.
+    pub async fn tidy(&self) -> anyhow::Result<()> {
+        let runs = self.folder.path().join("runs");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::fs::read_dir(&runs)?.count() > 0 {
+            if Instant::now() > deadline {
+                bail!("something stays in {}", runs.display());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     /// The most memory that the node itself ever had resident, in bytes.
     pub fn peak_rss(&self) -> anyhow::Result<u64> {
         status_bytes(self.child.as_ref().context("the node is not running")?.id(), "VmHWM")

