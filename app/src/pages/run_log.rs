@@ -251,13 +251,17 @@ mod live {
         let fetching = StoredValue::new(false);
         let waiting = StoredValue::new(false);
         let missed = StoredValue::new(false);
+        let was_at = StoredValue::new(0);
         // The page's own lines are taken over first; then it scrolls.
         Effect::new(move |_| {
             let Some(scroller) = log.scroller.get() else { return };
             let on_scroll = wasm_bindgen::closure::Closure::<dyn Fn()>::new(move || {
                 if let Some(scroller) = log.scroller.try_get_untracked().flatten() {
-                    let left = scroller.scroll_height() - scroller.scroll_top() - scroller.client_height();
-                    if left > 60 {
+                    // Upwards is the reader's doing; that the end moved away behind a jump to it is the log's.
+                    let (top, before) = (scroller.scroll_top(), was_at.get_value());
+                    let left = scroller.scroll_height() - top - scroller.client_height();
+                    was_at.set_value(top);
+                    if top < before && left > 60 {
                         log.follows.set(false);
                     }
                     look(log, fetching);
