@@ -8,21 +8,22 @@ use crate::{
     metrics,
     site::Site,
 };
+use ops::Condition;
 use anyhow::{Context, bail};
 use axum::{ServiceExt, serve::ListenerExt};
 use iglu_api::Timestamp;
-use iglu_core::{Core, CoreConfig, Limits, Location, clock::Clock, reconcile::Reconciler};
+use iglu_core::{Core, CoreConfig, Error, Limits, Location, Schema, StorageSettings, clock::Clock, reconcile::Reconciler};
 use std::{
     fs::{File, TryLockError},
     io::{IsTerminal, Read, Write},
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpSocket,
+    sync::watch,
+};
 use tracing_subscriber::EnvFilter;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -31,8 +32,12 @@ const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std:
 const NARINFO_MEMORY: u64 = 64 << 20;
 /// Clients remember narinfos for 30 days.
 const NAR_GRACE: i64 = 31 * Timestamp::DAY;
-/// How long requests under way may take once the server was told to end.
-const DRAIN: Duration = Duration::from_secs(30);
+/// How long requests under way may take once the server was told to end, in milliseconds.
+const DRAIN: i64 = 30 * Timestamp::SECOND;
+/// The longest pause between two tries to reach the database at the start.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Connections that wait to be taken.
+const BACKLOG: u32 = 4096;
 
 /// Opens database and storage. `listen` is where the server is found if nobody says otherwise.
 pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<SocketAddr>) -> anyhow::Result<Core> {
@@ -50,6 +55,7 @@ pub async fn open_core_at(
     std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
     let config = CoreConfig {
         database: store.location(),
+        opening: store.opening(),
         storage: store.storage()?,
         master: store.master_key()?,
         public_url: store.public_url.clone(),
@@ -61,6 +67,22 @@ pub async fn open_core_at(
         clock,
     };
     Core::open(config).await.with_context(|| format!("opening the data in {}", data.display()))
+}
+
+/// Brings the schema up to date and says what that was. Servers may be running: what is added is not in the way of older ones.
+pub async fn migrate(store: StoreSettings) -> anyhow::Result<()> {
+    let location = store.location();
+    if let Location::Sqlite(path) = &location
+        && !path.exists()
+    {
+        bail!("there is no database {}", path.display());
+    }
+    let Schema { before, after } = Core::migrate(&location).await?;
+    match before == after {
+        true => println!("The database has schema {after}, which this version needs. Nothing was to be done."),
+        false => println!("The database had schema {before} and has schema {after} now."),
+    }
+    Ok(())
 }
 
 /// Keeps a second server from the same SQLite folder: each would miss what the other remembers. `None` with PostgreSQL, which is for many.
@@ -94,56 +116,61 @@ pub fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
 pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result<()> {
     start_log(&serve)?;
     let recorder = metrics::install()?;
-    let bind = |name: &'static str, address: SocketAddr| async move {
-        TcpListener::bind(address).await.with_context(|| format!("{name} on {address}"))
-    };
-    let listener = bind("listening", serve.listen.unwrap_or(DEFAULT_LISTEN)).await?;
-    let ops_listener = bind("listening for metrics", serve.ops_listen.unwrap_or(DEFAULT_OPS_LISTEN)).await?;
-    let address = listener.local_addr()?;
+    // The address is ours from now on; connections are refused until there is somebody to answer them.
+    let socket = bound("listening", serve.listen.unwrap_or(DEFAULT_LISTEN))?;
+    let ops_socket = bound("listening for metrics", serve.ops_listen.unwrap_or(DEFAULT_OPS_LISTEN))?;
+    let address = socket.local_addr()?;
+    let condition = Arc::new(Condition::default());
+    let ops = axum::serve(ops_socket.listen(BACKLOG)?, ops::router(condition.clone(), recorder));
+    let ops = tokio::spawn(ops.into_future());
     let alone = alone(&store)?;
     let mut limits = Limits::default();
     if let Some(rate) = serve.scrub_rate {
         limits.scrub_bytes_per_second = (rate > 0).then(|| u64::from(rate) << 20);
     }
-    limits.run_lease = serve.run_lease.map_or(limits.run_lease, |Span(millis)| millis);
+    limits.run_lease = millis(serve.run_lease, limits.run_lease);
     limits.open_uploads = serve.open_uploads.unwrap_or(limits.open_uploads);
-    let core = open_core(&store, limits, Some(address)).await?;
+    let core = tokio::select! {
+        core = open_patiently(&store, limits, address, &condition) => core?,
+        asked = asked_to_stop() => return asked,
+    };
     core.configuration_show(crate::config::shown(&store, &serve));
     if alone.is_some() {
         core.take_over().await?;
     }
 
     let (stop, stopping) = watch::channel(false);
-    let ready = Arc::new(AtomicBool::new(false));
     let site = Arc::new(Site::load()?);
     let proxies = serve.trusted_proxies.map_or_else(Proxies::loopback, Proxies::new);
-    let doors = Doors::new(core.clone(), site, proxies, stopping.clone());
+    let doors = Doors::new(core.clone(), site, proxies, condition.clone(), stopping.clone());
+    let membership = core.join(&host_name());
     // Small answers go out at once instead of waiting for more to send.
-    let listener = listener.tap_io(|stream| {
+    let listener = socket.listen(BACKLOG)?.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
     let main = axum::serve(listener, doors.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(wait_for(stopping.clone()));
-    let ops = axum::serve(ops_listener, ops::router(core.clone(), recorder, ready.clone()))
-        .with_graceful_shutdown(wait_for(stopping.clone()));
     let main = tokio::spawn(main.into_future());
-    let ops = tokio::spawn(ops.into_future());
     let reconcilers: Vec<_> =
         Reconciler::ALL.into_iter().map(|one| tokio::spawn(reconcile(one, core.clone(), stopping.clone()))).collect();
-    ready.store(true, Ordering::Release);
+    condition.serves(core.clone());
     let node = serve.embedded_node.unwrap_or(true).then(|| {
         tokio::spawn(embedded::keep(core.clone(), store.clone(), serve.node.clone(), address, stopping.clone()))
     });
     greet(&core).await?;
 
     asked_to_stop().await?;
-    tracing::info!("stopping: requests under way may finish");
-    ready.store(false, Ordering::Release);
-    stop.send_replace(true);
-    if tokio::time::timeout(DRAIN, main).await.is_err() {
-        tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time");
+    condition.ends();
+    if let Some(Span(delay)) = serve.drain_delay {
+        tracing::info!(seconds = delay / Timestamp::SECOND, "stopping: load balancers are given time to notice");
+        tokio::time::sleep(Duration::from_millis(delay.unsigned_abs())).await;
     }
-    ops.abort();
+    tracing::info!("stopping: requests under way may finish");
+    stop.send_replace(true);
+    let drain = Duration::from_millis(millis(serve.drain, DRAIN).unsigned_abs());
+    if tokio::time::timeout(drain, main).await.is_err() {
+        tracing::warn!(seconds = drain.as_secs(), "some requests did not finish in time");
+    }
     if let Some(node) = node {
         // It was told together with everything else, and ends what it started.
         let _ = tokio::time::timeout(Duration::from_secs(15), node).await;
@@ -155,19 +182,68 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
             stop.abort();
         }
     }
+    membership.leave().await;
     core.close().await?;
+    ops.abort();
     Ok(())
+}
+
+fn millis(span: Option<Span>, default: i64) -> i64 {
+    span.map_or(default, |Span(millis)| millis)
+}
+
+fn bound(what: &'static str, address: SocketAddr) -> anyhow::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The port of a server that ended a moment ago is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).with_context(|| format!("{what} on {address}"))?;
+    Ok(socket)
+}
+
+/// The name of this machine or pod, for people.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Opens the core, and waits for a database that cannot be reached yet: its operator, or the cluster, may be starting it too.
+async fn open_patiently(
+    store: &StoreSettings,
+    limits: Limits,
+    address: SocketAddr,
+    condition: &Condition,
+) -> anyhow::Result<Core> {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let error = match open_core(store, limits, Some(address)).await {
+            Ok(core) => return Ok(core),
+            Err(error) => error,
+        };
+        let is_remote =
+            store.location().is_remote() || matches!(store.storage(), Ok(StorageSettings::Bucket { .. }));
+        let may_pass = matches!(error.downcast_ref::<Error>(), Some(Error::Unavailable { .. }));
+        if !is_remote || !may_pass {
+            return Err(error);
+        }
+        let why = format!("{error:#}");
+        tracing::warn!(why, again_in_seconds = pause.as_secs(), "waiting to start");
+        condition.waits_for(why);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// Runs one reconciler until the end. A failed run is logged and tried again at the next.
 async fn reconcile(one: Reconciler, core: Core, mut stopping: watch::Receiver<bool>) {
     loop {
         let started = std::time::Instant::now();
-        match core.work_run(one).await {
-            Ok(()) => metrics::reconciled(one, started.elapsed()),
-            Err(error) => {
-                metrics::reconcile_failed(one);
-                tracing::error!(error = %error, cause = ?std::error::Error::source(&error), work = one.name(), "background work failed");
+        // What another server does is looked at again after as long: it may have ended by then.
+        if core.work_is_ours(one) {
+            match core.work_run(one).await {
+                Ok(()) => metrics::reconciled(one, started.elapsed()),
+                Err(error) => {
+                    metrics::reconcile_failed(one);
+                    tracing::error!(error = %error, cause = ?std::error::Error::source(&error), work = one.name(), "background work failed");
+                }
             }
         }
         tokio::select! {

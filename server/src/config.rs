@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use clap::Args;
 use iglu_api::{Timestamp, instance::Setting};
-use iglu_core::{BucketSettings, Location, Serving, StorageSettings, Uploading, secret::MasterKey};
+use iglu_core::{BucketSettings, Location, Opening, Serving, StorageSettings, Uploading, secret::MasterKey};
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::{fs, net::SocketAddr, path::PathBuf};
@@ -68,6 +68,14 @@ pub struct StoreSettings {
     /// Who takes the parts of uploads to S3 [default: proxy]
     #[arg(long, env = "IGLU_UPLOAD", value_name = "HOW", global = true)]
     pub upload: Option<Upload>,
+
+    /// Connections to PostgreSQL that requests share [default: 16]
+    #[arg(long, env = "IGLU_DATABASE_CONNECTIONS", value_name = "COUNT", global = true)]
+    pub database_connections: Option<u32>,
+
+    /// Whether an older database schema is brought up to date by itself, or waits for `iglu migrate` [default: true]
+    #[arg(long, env = "IGLU_AUTO_MIGRATE", value_name = "BOOL", global = true)]
+    pub auto_migrate: Option<bool>,
 
     /// How long NARs that rules took out can still be read, such as 31d: longer than clients remember narinfos [default: 31d]
     #[arg(long, env = "IGLU_NAR_GRACE", value_name = "TIME", global = true)]
@@ -159,6 +167,14 @@ pub struct ServeSettings {
     #[arg(long, env = "IGLU_OPEN_UPLOADS", value_name = "COUNT")]
     pub open_uploads: Option<u32>,
 
+    /// How long requests go on being taken after /ready said no, until load balancers noticed, such as 10s [default: not at all]
+    #[arg(long, env = "IGLU_DRAIN_DELAY", value_name = "TIME")]
+    pub drain_delay: Option<Span>,
+
+    /// How long requests under way may take once the server was told to end, such as 30s [default: 30s]
+    #[arg(long, env = "IGLU_DRAIN", value_name = "TIME")]
+    pub drain: Option<Span>,
+
     /// How long a node may be silent before its runs go to other nodes, such as 2m [default: 2m]
     #[arg(long, env = "IGLU_RUN_LEASE", value_name = "TIME")]
     pub run_lease: Option<Span>,
@@ -240,6 +256,8 @@ struct File {
     s3_virtual_hosted: Option<bool>,
     serve: Option<Serve>,
     upload: Option<Upload>,
+    database_connections: Option<u32>,
+    auto_migrate: Option<bool>,
     nar_grace: Option<Span>,
     scrub_rate: Option<u32>,
     open_uploads: Option<u32>,
@@ -248,6 +266,8 @@ struct File {
     trusted_proxies: Option<Vec<IpNet>>,
     log: Option<String>,
     log_format: Option<LogFormat>,
+    drain_delay: Option<Span>,
+    drain: Option<Span>,
     run_lease: Option<Span>,
     embedded_node: Option<bool>,
     node_state: Option<PathBuf>,
@@ -285,8 +305,8 @@ impl ConfigFile {
             ($settings:expr; $($name:ident)*) => { $( $settings.$name = $settings.$name.take().or(file.$name); )* };
         }
         fill!(store; data database_url master_key_file public_url cache_domain storage scratch s3_endpoint s3_public_endpoint
-            s3_region s3_virtual_hosted serve upload nar_grace);
-        fill!(serve; listen ops_listen trusted_proxies log log_format scrub_rate open_uploads run_lease embedded_node);
+            s3_region s3_virtual_hosted serve upload nar_grace database_connections auto_migrate);
+        fill!(serve; listen ops_listen trusted_proxies log log_format scrub_rate open_uploads drain_delay drain run_lease embedded_node);
         fill!(serve.node; node_state node_capacity node_daemon node_user node_nix_options);
         fill!(serve.node; node_kubernetes_image node_kubernetes_namespace node_kubernetes_template);
         fill!(serve.node; node_kubernetes_server node_kubernetes_system);
@@ -320,6 +340,8 @@ pub fn shown(store: &StoreSettings, serve: &ServeSettings) -> Vec<Setting> {
     line("s3_virtual_hosted", store.s3_virtual_hosted.map(|on| on.to_string()));
     line("serve", store.serve.map(|serve| format!("{serve:?}").to_lowercase()));
     line("upload", store.upload.map(|upload| format!("{upload:?}").to_lowercase()));
+    line("database_connections", store.database_connections.map(|count| count.to_string()));
+    line("auto_migrate", store.auto_migrate.map(|on| on.to_string()));
     line("nar_grace", millis(&store.nar_grace));
     line("listen", serve.listen.map(|address| address.to_string()));
     line("ops_listen", serve.ops_listen.map(|address| address.to_string()));
@@ -329,7 +351,10 @@ pub fn shown(store: &StoreSettings, serve: &ServeSettings) -> Vec<Setting> {
     line("log_format", serve.log_format.map(|format| format!("{format:?}").to_lowercase()));
     line("scrub_rate", serve.scrub_rate.map(|rate| rate.to_string()));
     line("open_uploads", serve.open_uploads.map(|count| count.to_string()));
-    line("run_lease", serve.run_lease.map(|Span(millis)| format!("{} s", millis / Timestamp::SECOND)));
+    let seconds = |span: &Option<Span>| span.map(|Span(millis)| format!("{} s", millis / Timestamp::SECOND));
+    line("drain_delay", seconds(&serve.drain_delay));
+    line("drain", seconds(&serve.drain));
+    line("run_lease", seconds(&serve.run_lease));
     line("embedded_node", serve.embedded_node.map(|on| on.to_string()));
     line("node_state", place(&serve.node.node_state));
     line("node_capacity", serve.node.node_capacity.map(|count| count.to_string()));
@@ -353,6 +378,15 @@ impl StoreSettings {
         match &self.database_url {
             Some(url) => Location::Postgres(url.clone()),
             None => Location::Sqlite(self.data().join("iglu.db")),
+        }
+    }
+
+    /// How the database is opened.
+    pub fn opening(&self) -> Opening {
+        let usual = Opening::default();
+        Opening {
+            connections: self.database_connections.unwrap_or(usual.connections),
+            migrates: self.auto_migrate.unwrap_or(usual.migrates),
         }
     }
 

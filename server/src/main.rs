@@ -46,6 +46,8 @@ enum Command {
     Node(node::NodeCommand),
     /// The verbs below on the data here, beside a running or a stopped server
     Admin(admin::AdminCommand),
+    /// Bring the database schema up to date before servers of this version are started
+    Migrate,
     /// Write the database into a folder of portable files, beside a running or a stopped server
     Backup(backup::BackupCommand),
     /// Fill an empty database, of either engine, from such a folder
@@ -107,6 +109,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Admin(admin) => {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(admin::run(store, admin)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Migrate => {
+            file.fill(&mut store, &mut ServeSettings::default())?;
+            runtime.block_on(boot::migrate(store)).map(|()| ExitCode::SUCCESS)
         }
         Command::Backup(command) => {
             file.fill(&mut store, &mut ServeSettings::default())?;

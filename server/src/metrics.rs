@@ -49,6 +49,8 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_files_dead_bytes", Kind::Gauge, "Bytes of stored files on their way out"),
     ("iglu_damaged_files_total", Kind::Counter, "Stored files found damaged"),
     ("iglu_scrubbed_bytes_total", Kind::Counter, "Bytes of stored files read again to find damage"),
+    ("iglu_leader", Kind::Gauge, "1 at the server that does the background work that is done once for a database"),
+    ("iglu_replicas", Kind::Gauge, "Servers of this database that this one hears, itself included"),
     ("iglu_live_listeners", Kind::Gauge, "Open streams of live pages"),
     ("iglu_runs_total", Kind::Counter, "Runs of builders that ended, by state"),
     ("iglu_run_seconds", Kind::Histogram, "Time from the start of a run to its end"),
@@ -211,11 +213,13 @@ pub async fn collect(core: &Core) {
     }
     counter!("iglu_push_bytes_received_total").absolute(core.totals.push_bytes.get());
     counter!("iglu_verification_failures_total").absolute(core.totals.verification_failures.get());
+    gauge!("iglu_leader").set(f64::from(u8::from(core.is_leader())));
+    gauge!("iglu_replicas").set(core.replica_list().len().max(1) as f64);
     gauge!("iglu_live_listeners").set(core.events.listeners() as f64);
     if let Ok(open) = core.push().open_count().await {
         gauge!("iglu_uploads_open").set(open as f64);
     }
-    for work in core.work_list() {
+    for work in core.work_list().into_iter().filter(|work| core.is_leader() || !work.is_common) {
         let name = || work.name.clone();
         // Seconds since 1970; a double is exact to the microsecond.
         if let Some(ended) = work.last_ended_at {

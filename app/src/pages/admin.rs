@@ -19,7 +19,7 @@ use crate::{
 use iglu_api::{
     event::LiveEvent,
     format,
-    instance::{Instance, Setting},
+    instance::{Instance, Replica, Setting},
     work::{StorageStatus, Work},
 };
 use leptos::prelude::*;
@@ -47,7 +47,7 @@ pub fn AdminServer() -> impl IntoView {
 
 #[component]
 fn Server(instance: Instance) -> impl IntoView {
-    let Instance { version, database, public_url, storage, work, configuration } = instance;
+    let Instance { version, database, public_url, storage, work, replicas, configuration } = instance;
     view! {
         <div class="flex flex-col gap-8">
             <section class="flex flex-col gap-3" aria-labelledby="server">
@@ -63,6 +63,7 @@ fn Server(instance: Instance) -> impl IntoView {
                 </dl>
             </section>
             <Storage storage />
+            {(!replicas.is_empty()).then(|| view! { <Replicas replicas /> })}
             <section class="flex flex-col gap-3" aria-labelledby="work">
                 <h2 id="work" class="text-lg font-semibold">
                     "Background work"
@@ -133,6 +134,43 @@ fn Storage(storage: StorageStatus) -> impl IntoView {
                     <Size bytes=storage.dead_bytes />
                 </Fact>
             </dl>
+        </section>
+    }
+}
+
+const REPLICA_COLUMNS: [Column; 4] = [words("Server"), words("Work"), words("Version"), numbers("Started")];
+
+#[component]
+fn Replicas(replicas: Vec<Replica>) -> impl IntoView {
+    let rows = replicas.into_iter().map(|replica| {
+        let work = match replica.is_leader {
+            true => view! { <Badge tone=Tone::Accent glyph=icon::CLOCK word="background work" /> }.into_any(),
+            false => view! { <span class="text-dim">"requests only"</span> }.into_any(),
+        };
+        view! {
+            <Row>
+                <Cell class="wide roomy">
+                    <span class="font-medium break-all">{replica.name}</span>
+                    {replica.is_this.then(|| view! { <span class="text-dim">" answers you"</span> })}
+                </Cell>
+                <Cell label="Work" class="wide">
+                    {work}
+                </Cell>
+                <Cell label="Version">{replica.version}</Cell>
+                <Cell label="Started" class="number">
+                    <When at=replica.started_at />
+                </Cell>
+            </Row>
+        }
+    });
+    view! {
+        <section class="flex flex-col gap-3" aria-labelledby="servers">
+            <h2 id="servers" class="text-lg font-semibold">
+                "Servers of this database"
+            </h2>
+            <Table caption="Servers of this database" columns=&REPLICA_COLUMNS>
+                {rows.collect_view()}
+            </Table>
         </section>
     }
 }

@@ -16,8 +16,24 @@ pub struct Instance {
     pub public_url: String,
     pub storage: StorageStatus,
     pub work: Vec<Work>,
+    /// The servers of this database, the one that answers first; none with SQLite, which is for one.
+    pub replicas: Vec<Replica>,
     /// The settings in force, secrets hidden.
     pub configuration: Vec<Setting>,
+}
+
+/// One of several servers over a database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Replica {
+    /// Of its machine or pod.
+    pub name: String,
+    pub version: String,
+    pub started_at: Timestamp,
+    /// Whether it does the background work that is done once.
+    pub is_leader: bool,
+    /// Whether it is the one that answers.
+    pub is_this: bool,
 }
 
 /// A setting in force.

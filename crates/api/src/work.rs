@@ -3,7 +3,7 @@
 use crate::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One kind of background work on this server.
+/// One kind of background work.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Work {
@@ -20,6 +20,8 @@ pub struct Work {
     pub progress: Option<(u64, u64)>,
     /// What the last run did.
     pub note: String,
+    /// Whether one server does it for all that share the database, or each for itself.
+    pub is_common: bool,
 }
 
 /// The storage as people see it.

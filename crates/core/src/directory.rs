@@ -18,7 +18,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -122,6 +122,8 @@ struct Snapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     snapshot: ArcSwap<Snapshot>,
+    /// Another server pushed or took out.
+    counts_are_old: AtomicBool,
 }
 
 impl Directory {
@@ -155,6 +157,16 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    /// Notes that another server changed what there is.
+    pub fn counts_changed(&self) {
+        self.counts_are_old.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads the numbers again where another server changed them.
+    pub async fn recount_old(&self, db: &Db) -> Result<()> {
+        if self.counts_are_old.swap(false, Ordering::Relaxed) { self.recount(db).await } else { Ok(()) }
     }
 
     /// Reads everything again. The generation is read first: a change during the load makes the next check load again.

@@ -42,7 +42,8 @@ impl InstanceOf<'_> {
             database: core.db.engine().to_owned(),
             public_url: core.public_url(),
             storage: core.storage_status().await?,
-            work: core.work_list(),
+            work: core.work_everywhere().await?,
+            replicas: core.replica_list(),
             configuration: core.configuration.get().cloned().unwrap_or_default(),
         })
     }

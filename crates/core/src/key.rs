@@ -193,7 +193,7 @@ pub(crate) async fn resign_some(core: &Core) -> Result<bool> {
             }
             core.db.resign(row.id, &resigned, last, None).await?;
             after = last;
-            core.narinfos.forget(&cache, &hashes);
+            core.forget_paths(&cache, &hashes);
         }
         if after != row.resigned_after {
             return Ok(true);

@@ -61,7 +61,7 @@ impl Core {
             }
         }
         if recovered > 0 {
-            self.queue_changed.notify_waiters();
+            self.queue_tell();
         }
         Ok(recovered)
     }
@@ -157,12 +157,12 @@ impl Runs<'_> {
                 if told.finished.is_some() && is_news {
                     core.run_ended(number).await?;
                     core.known_tokens.clear();
-                    core.queue_changed.notify_waiters();
+                    core.queue_tell();
                 }
                 if is_news {
-                    core.events.run(id);
+                    core.tell_run(id);
                     if told.finished.is_some() || told.commit.is_some() || first == 0 {
-                        core.events.send(LiveEvent::RunsChanged);
+                        core.tell(LiveEvent::RunsChanged);
                     }
                 }
                 Ok(Heard { next: next_event.unsigned_abs(), cancel })

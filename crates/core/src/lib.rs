@@ -39,6 +39,7 @@ pub mod push;
 mod readers;
 pub mod realisation;
 pub mod reconcile;
+pub mod replica;
 pub mod restore;
 pub mod retention;
 pub mod run;
@@ -63,7 +64,7 @@ mod work;
 pub use address::Address;
 pub use blob::{BucketSettings, Object, Serving, Space, StorageSettings, Stored, Uploading};
 pub use caller::{Caller, Client, Discretion};
-pub use db::Location;
+pub use db::{Location, Opening, Schema};
 pub use directory::Cache;
 pub use error::{Error, Result};
 pub use node::Node;
@@ -96,6 +97,7 @@ const DEMO: &str = "demo";
 #[derive(Debug)]
 pub struct CoreConfig {
     pub database: Location,
+    pub opening: Opening,
     /// Where NAR files and the parts of uploads are kept.
     pub storage: StorageSettings,
     pub master: MasterKey,
@@ -186,6 +188,7 @@ pub struct Inner {
     search_permits: Semaphore,
     completing: push::Completing,
     upstreams: upstream::Upstreams,
+    replicas: replica::Replicas,
 }
 
 impl std::ops::Deref for Core {
@@ -209,7 +212,7 @@ impl Core {
         let address = Address::parse(fixed.unwrap_or(DEFAULT_URL), config.cache_domain.as_deref())?;
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let core = Core(Arc::new(Inner {
-            db: Db::open(&config.database).await?,
+            db: Db::open(&config.database, config.opening).await?.0,
             blob: blob::Blob::open(&config.storage)?,
             storage: storage::Storage::default(),
             work: work::Works::default(),
@@ -240,6 +243,7 @@ impl Core {
             search_permits: Semaphore::new(2),
             completing: push::Completing::default(),
             upstreams: upstream::Upstreams::default(),
+            replicas: replica::Replicas::default(),
         }));
         // Written only when it is news: a server whose disk is full starts, and serves what it has.
         if let Some(url) = &core.fallback_url
@@ -254,6 +258,13 @@ impl Core {
         core.refreshed_at.store(core.directory.generation(), Ordering::Release);
         core.activity.salt(&core.master, core.now());
         Ok(core)
+    }
+
+    /// Brings the schema of a database up to date and does nothing else.
+    pub async fn migrate(database: &Location) -> Result<Schema> {
+        let (db, schema) = Db::open(database, Opening::default()).await?;
+        db.close().await;
+        Ok(schema)
     }
 
     /// Writes what is only counted in memory, and closes the database.
@@ -332,9 +343,15 @@ impl Core {
         }
         for (cache_id, hashes) in by_cache {
             if let Some(cache) = self.directory.get_by_id(cache_id) {
-                self.narinfos.forget(&cache, &hashes);
+                self.forget_paths(&cache, &hashes);
             }
         }
+    }
+
+    /// The same of one cache.
+    pub(crate) fn forget_paths(&self, cache: &Cache, hashes: &[StorePathHash]) {
+        self.narinfos.forget(cache, hashes);
+        self.paths_tell(cache.id, hashes);
     }
 
     /// The address that set-up asks for, unless it is fixed.
@@ -388,12 +405,15 @@ impl Core {
         if generation != self.refreshed_at.load(Ordering::Acquire) {
             self.load_settings().await?;
             self.directory.reload(&self.db, &self.master).await?;
-            self.known_tokens.clear();
-            self.narinfos.clear();
-            self.known_nars.clear();
+            self.forget_everything();
             self.refreshed_at.store(generation, Ordering::Release);
         }
-        Ok(())
+        self.directory.recount_old(&self.db).await
+    }
+
+    /// The same before a person or a script is answered, who may have changed something at another server a moment ago.
+    pub async fn refresh_for_caller(&self) -> Result<()> {
+        if self.is_shared() { self.refresh().await } else { Ok(()) }
     }
 
     /// Per cache, what was asked of it in the last 30 days, what is not yet written included.

@@ -1,11 +1,16 @@
-//! How often one may try to log in: by name and address together, so that nobody can lock another out, and by address alone.
+//! How often one may try to log in: by name and address together, so that nobody can lock another out, and by address alone. Each server
+//! counts in memory; those that share a database count there too, so that more servers do not mean more tries.
 
-use crate::error::{Error, Result};
+use crate::{
+    Core,
+    error::{Error, Result},
+};
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock},
     state::keyed::DefaultKeyedStateStore,
 };
+use iglu_api::Timestamp;
 use std::num::NonZeroU32;
 
 type Keyed = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock>;
@@ -31,26 +36,47 @@ impl Default for LoginLimit {
 
 impl LoginLimit {
     /// Counts a try; refuses with the time to wait.
-    pub fn check(&self, name: &str, address: &str) -> Result<()> {
-        // A long name is nobody's; it must not fill the memory.
-        let name: String = name.chars().take(50).collect();
-        let tried = self
-            .by_address
-            .check_key(&address.to_owned())
-            .and_then(|()| self.by_name.check_key(&format!("{name}\n{address}")));
-        tried.map_err(|until| {
-            let seconds = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
-            Error::TooMany {
-                message: format!("too many tries to log in; wait {seconds} seconds"),
-                retry_after_seconds: seconds,
-            }
-        })
+    fn check(&self, name: &str, address: &str) -> Result<()> {
+        let tried = self.by_address.check_key(&address.to_owned()).and_then(|()| self.by_name.check_key(&pair(name, address)));
+        tried.map_err(|until| too_many(until.wait_time_from(DefaultClock::default().now()).as_secs() + 1))
     }
 
     /// Forgets whom the limits no longer concern.
     pub fn forget_idle(&self) {
         self.by_name.retain_recent();
         self.by_address.retain_recent();
+    }
+}
+
+/// A long name is nobody's; it must not fill the memory.
+fn pair(name: &str, address: &str) -> String {
+    let name: String = name.chars().take(50).filter(|letter| *letter != '\0').collect();
+    format!("{name}\n{address}")
+}
+
+fn too_many(seconds: u64) -> Error {
+    Error::TooMany {
+        message: format!("too many tries to log in; wait {seconds} seconds"),
+        retry_after_seconds: seconds,
+    }
+}
+
+impl Core {
+    /// Counts a try to log in; refuses with the time to wait.
+    pub(crate) async fn login_try(&self, name: &str, address: &str) -> Result<()> {
+        // What this server refuses by itself costs the database nothing.
+        self.login_limit.check(name, address)?;
+        if !self.is_shared() {
+            return Ok(());
+        }
+        for (who, a_minute) in [(address.to_owned(), BY_ADDRESS), (pair(name, address), BY_NAME)] {
+            let a_minute = i64::from(a_minute.get());
+            let interval = Timestamp::MINUTE / a_minute;
+            if let Some(millis) = self.db.login_try(&who, self.now().0, interval, a_minute - 1).await? {
+                return Err(too_many(millis.unsigned_abs().div_ceil(1000)));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -80,7 +80,7 @@ impl Nodes<'_> {
         if !core.db.node_drain(name, is_draining, &audit).await? {
             return Err(absent(name));
         }
-        core.queue_changed.notify_waiters();
+        core.queue_tell();
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Nodes<'_> {
         if !core.db.node_delete(name, &core.audit(caller, "node.remove", name)).await? {
             return Err(absent(name));
         }
-        core.queue_changed.notify_waiters();
+        core.queue_tell();
         Ok(())
     }
 

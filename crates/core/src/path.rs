@@ -7,6 +7,7 @@ use crate::{
     db::NarinfoRow,
     directory::Cache,
     error::{Error, Result},
+    replica::BELIEVED,
 };
 use bytes::Bytes;
 use iglu_api::{
@@ -21,7 +22,10 @@ use nix_compat::{
     signing::Signature,
     store_path::{StorePath, StorePathHash},
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 /// Pages behind this one are found by searching.
 const LAST_PAGE: u32 = 10_000;
@@ -32,6 +36,7 @@ pub struct RenderedNarinfo {
     pub text: Bytes,
     /// With its quotes; made from the text, so that it survives restarts.
     pub etag: Bytes,
+    read_at: Instant,
 }
 
 /// How a narinfo can be packed on the wire, the best first.
@@ -111,7 +116,13 @@ impl Paths<'_> {
     /// The narinfo from memory, where memory knows: the outer `None` means that the database must be asked. Takes a
     /// microsecond and never waits.
     pub fn narinfo_remembered(&self, cache: &Cache, hash: StorePathHash) -> Option<Option<Arc<RenderedNarinfo>>> {
+        if !self.0.may_remember() {
+            return None;
+        }
         let remembered = self.0.narinfos.0.get(&(cache.id, hash))?;
+        if self.0.is_shared() && remembered.as_ref().is_none_or(|narinfo| narinfo.read_at.elapsed() > BELIEVED) {
+            return None;
+        }
         count_lookup(cache, remembered.is_some());
         Some(remembered)
     }
@@ -126,10 +137,14 @@ impl Paths<'_> {
             Some(row) => Some(Arc::new(render(row)?)),
             None => None,
         };
-        let key = (cache.id, hash);
-        self.0.narinfos.0.insert(key, found.clone());
-        if cache.state.epoch.load(Ordering::SeqCst) != epoch {
-            self.0.narinfos.0.remove(&key);
+        // Where another server may bring a path, nothing is believed to be absent: clients would remember for an hour what was so a
+        // moment too long.
+        if self.0.may_remember() && (found.is_some() || !self.0.is_shared()) {
+            let key = (cache.id, hash);
+            self.0.narinfos.0.insert(key, found.clone());
+            if cache.state.epoch.load(Ordering::SeqCst) != epoch {
+                self.0.narinfos.0.remove(&key);
+            }
         }
         count_lookup(cache, found.is_some());
         Ok(found)
@@ -245,7 +260,7 @@ pub(crate) fn render(row: NarinfoRow) -> Result<RenderedNarinfo> {
     narinfo.signatures = signatures.collect::<Result<_, _>>().map_err(|_| broken("a signature"))?;
     let text = narinfo.to_text();
     let etag = format!("\"{}\"", &blake3::hash(text.as_bytes()).to_hex()[..32]);
-    Ok(RenderedNarinfo { text: text.into(), etag: etag.into() })
+    Ok(RenderedNarinfo { text: text.into(), etag: etag.into(), read_at: Instant::now() })
 }
 
 /// The relative URL of a NAR file; the extension is for people, `Compression` is what clients obey.

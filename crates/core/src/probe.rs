@@ -70,7 +70,7 @@ impl Builders<'_> {
         let id = core.db.probe_insert(cache.id, &core.master.seal(PURPOSE, &json), now.0, MOST).await?;
         let message = "so many looks are waiting that another one has to wait too".to_owned();
         let id = id.ok_or(Error::TooMany { message, retry_after_seconds: 30 })?;
-        core.queue_changed.notify_waiters();
+        core.queue_tell();
         Ok(id.unsigned_abs())
     }
 
@@ -138,7 +138,7 @@ impl Nodes<'_> {
             let message = format!("look {id} is over, or another node has it");
             return Err(Error::Conflict { field: "", message });
         }
-        core.probe_answered.notify_waiters();
+        core.probe_told();
         Ok(())
     }
 }

@@ -123,6 +123,14 @@ impl Reconciler {
         }
     }
 
+    /// Whether it is done once for all servers of a database; the others are about what one server has in memory.
+    pub fn is_common(self) -> bool {
+        !matches!(
+            self,
+            Reconciler::ActivityFlush | Reconciler::DirectoryRefresh | Reconciler::StorageWatch | Reconciler::Suspects
+        )
+    }
+
     /// Time between two runs.
     pub fn period(self) -> Duration {
         Duration::from_secs(match self {
@@ -212,6 +220,7 @@ async fn purge(core: &Core) -> Result<String> {
 async fn sweep(core: &Core) -> Result<String> {
     let now = core.now();
     core.login_limit.forget_idle();
+    core.db.login_tries_forget(now.0).await?;
     core.db.session_delete_old(now.0).await?;
     core.db.pin_delete_expired(now.0).await?;
     core.db.probe_forget(now.plus(-crate::probe::KEPT).0).await?;

@@ -46,8 +46,8 @@ impl Core {
     }
 
     pub(crate) fn run_changed(&self, id: i64) {
-        self.events.run(id.unsigned_abs());
-        self.events.send(LiveEvent::RunsChanged);
+        self.tell_run(id.unsigned_abs());
+        self.tell(LiveEvent::RunsChanged);
     }
 
     /// Counts a run that is over, for whoever watches this server.
@@ -133,7 +133,7 @@ impl Runs<'_> {
         };
         let (id, is_new) = core.db.run_insert(&new, audit).await?;
         failpoint::reach("run.queued");
-        core.queue_changed.notify_waiters();
+        core.queue_tell();
         core.run_changed(id);
         Ok((id, is_new))
     }

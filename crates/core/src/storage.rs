@@ -302,7 +302,7 @@ impl Core {
         metrics::counter!("iglu_damaged_files_total").increment(1);
         let paths: Vec<_> = departed.into_iter().map(|path| (path.cache_id, path.hash)).collect();
         self.forget(&paths);
-        self.known_nars.clear();
+        self.nars_forget();
         self.directory.reload(&self.db, &self.master).await?;
         Ok(paths.len() as u64)
     }

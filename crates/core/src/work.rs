@@ -41,13 +41,23 @@ impl Works {
 }
 
 impl Core {
+    /// Whether a kind of work is this server's to do.
+    pub fn work_is_ours(&self, work: Reconciler) -> bool {
+        !work.is_common() || self.is_leader()
+    }
+
     /// One run of a kind of work, seen by those who ask. Its outcome.
     pub async fn work_run(&self, work: Reconciler) -> crate::Result<()> {
         self.work.change(work, |state| {
             state.started_at = Some(self.now());
             state.is_running = true;
         });
-        let done = work.tick(self).await;
+        let leads = work.is_common() && self.is_leader() && self.is_shared();
+        let done = tokio::select! {
+            done = work.tick(self) => done,
+            // It may be stopped anywhere; the server that leads now goes on.
+            () = self.leadership_lost(), if leads => Ok(String::new()),
+        };
         self.work.change(work, |state| {
             state.is_running = false;
             state.ended_at = Some(self.now());
@@ -70,7 +80,7 @@ impl Core {
         let _ = tokio::time::timeout(work.period(), self.work.wakes[work as usize].notified()).await;
     }
 
-    /// All kinds of work of this server.
+    /// All kinds of work, as they are at this server.
     pub fn work_list(&self) -> Vec<Work> {
         let list = Reconciler::ALL.into_iter().map(|work| {
             let state = self.work.states[work as usize].lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,6 +95,7 @@ impl Core {
                 next_at: state.ended_at.filter(|_| !state.is_running).map(|ended| ended.plus(period)),
                 progress: state.progress,
                 note: state.note.clone(),
+                is_common: work.is_common(),
             }
         });
         list.collect()

@@ -33,6 +33,7 @@ use axum::{
 use error::{plain, wrong_method};
 use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
 use iglu_core::Core;
+use ops::Condition;
 use proxies::Proxies;
 pub use rest::{Operator, calls};
 use std::{
@@ -49,11 +50,18 @@ use tower::Service;
 pub struct Doors {
     core: Core,
     proxies: Proxies,
+    condition: Arc<Condition>,
     router: Router,
 }
 
 impl Doors {
-    pub fn new(core: Core, site: Arc<Site>, proxies: Proxies, stopping: watch::Receiver<bool>) -> Doors {
+    pub fn new(
+        core: Core,
+        site: Arc<Site>,
+        proxies: Proxies,
+        condition: Arc<Condition>,
+        stopping: watch::Receiver<bool>,
+    ) -> Doors {
         let router = Router::new()
             .merge(attic::router(core.clone()))
             .merge(cachix::router(core.clone()))
@@ -67,7 +75,7 @@ impl Doors {
             .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
             .merge(ui::router(core.clone(), site))
             .layer(axum::middleware::from_fn(metrics::measure));
-        Doors { core, proxies, router }
+        Doors { core, proxies, condition, router }
     }
 }
 
@@ -138,22 +146,31 @@ impl Service<Request<Body>> for Doors {
             if puts_nowhere(&request) {
                 return Either::Left(ready(Ok(plain(StatusCode::NOT_FOUND, "nothing can be put here"))));
             }
-            return Either::Right(async move { Service::call(&mut router, request).await }.boxed());
+            let (core, condition, version) = (self.core.clone(), self.condition.clone(), request.version());
+            return Either::Right(
+                async move {
+                    // A database that does not answer is told of by what asks it next.
+                    let _ = core.refresh_for_caller().await;
+                    let response = Service::call(&mut router, request).await?;
+                    Ok(condition.last_here(version, response))
+                }
+                .boxed(),
+            );
         };
         let started = Instant::now();
         let reader = nix::Reader { from, started };
         let route = target.route();
         if let Some(response) = nix::from_memory(&self.core, &target, &request, reader) {
             metrics::nix_request(route, response.status(), started);
-            return Either::Left(ready(Ok(response)));
+            return Either::Left(ready(Ok(self.condition.last_here(request.version(), response))));
         }
-        let core = self.core.clone();
+        let (core, condition, version) = (self.core.clone(), self.condition.clone(), request.version());
         caller::note_address(&mut request, from);
         Either::Right(
             async move {
                 let response = nix::answer(&core, target, request, reader).await;
                 metrics::nix_request(route, response.status(), started);
-                Ok(response)
+                Ok(condition.last_here(version, response))
             }
             .boxed(),
         )

@@ -4,38 +4,77 @@ use crate::metrics;
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
+    http::{HeaderValue, StatusCode, Version, header},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use iglu_core::Core;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::{
-    Arc,
+    Arc, Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
-#[derive(Clone)]
-struct Ops {
-    core: Core,
-    recorder: PrometheusHandle,
-    /// Raised when everything is up, lowered when the server was told to end.
-    ready: Arc<AtomicBool>,
+/// Where a server is between its start and its end.
+#[derive(Default)]
+pub struct Condition {
+    core: OnceLock<Core>,
+    /// Why it does not serve yet.
+    waits_for: Mutex<String>,
+    is_ending: AtomicBool,
 }
 
-pub fn router(core: Core, recorder: PrometheusHandle, ready: Arc<AtomicBool>) -> Router {
+impl Condition {
+    pub fn waits_for(&self, why: String) {
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    pub fn serves(&self, core: Core) {
+        let _ = self.core.set(core);
+    }
+
+    /// From now on `/ready` says no, and connections are not kept for another request.
+    pub fn ends(&self) {
+        self.is_ending.store(true, Ordering::Release);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+
+    /// While the server ends, an answer is the last one of its connection: whoever keeps connections, a proxy above all, makes the next
+    /// one to another server instead of finding this one closed.
+    pub fn last_here(&self, version: Version, mut response: Response) -> Response {
+        if self.is_ending() && version <= Version::HTTP_11 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+#[derive(Clone)]
+struct Ops {
+    condition: Arc<Condition>,
+    recorder: PrometheusHandle,
+}
+
+pub fn router(condition: Arc<Condition>, recorder: PrometheusHandle) -> Router {
     Router::new()
         .route("/live", get(|| async { "alive\n" }))
         .route("/ready", get(is_ready))
         .route("/metrics", get(render))
-        .with_state(Ops { core, recorder, ready })
+        .with_state(Ops { condition, recorder })
 }
 
 async fn is_ready(State(ops): State<Ops>) -> impl IntoResponse {
-    if !ops.ready.load(Ordering::Acquire) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n".to_owned());
+    if ops.condition.is_ending() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    match ops.core.check().await {
+    let Some(core) = ops.condition.core.get() else {
+        let why = ops.condition.waits_for.lock().unwrap_or_else(PoisonError::into_inner);
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("starting\n{}\n", *why));
+    };
+    match core.check().await {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(error) => {
             // The probe is the operator's: it says why.
@@ -46,7 +85,9 @@ async fn is_ready(State(ops): State<Ops>) -> impl IntoResponse {
 }
 
 async fn render(State(ops): State<Ops>) -> impl IntoResponse {
-    metrics::collect(&ops.core).await;
+    if let Some(core) = ops.condition.core.get() {
+        metrics::collect(core).await;
+    }
     ops.recorder.run_upkeep();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], ops.recorder.render())
 }

@@ -3,8 +3,12 @@
 
 use super::*;
 use futures_util::{Stream, StreamExt};
-use sqlx::{AssertSqlSafe, Connection, Postgres, Row, Sqlite, SqliteConnection, Transaction};
-use std::{collections::BTreeMap, pin::Pin};
+use sqlx::{
+    AssertSqlSafe, Connection, Postgres, Row, Sqlite, SqliteConnection, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+};
+use std::{collections::BTreeMap, pin::Pin, str::FromStr};
 
 // The next three are asked of the schema in memory only, which is SQLite whatever the database is. The tables that triggers make from
 // another one are made again by them.

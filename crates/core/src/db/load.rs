@@ -5,7 +5,12 @@ use super::{
     dump::{Bulk, Cell, Column, DERIVED, Table, catalog, one_connection, within},
     *,
 };
-use sqlx::AssertSqlSafe;
+use sqlx::{
+    AssertSqlSafe,
+    postgres::PgConnectOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{path::Path, str::FromStr};
 
 const DROP_SCHEMA: &str = "DROP TABLE _sqlx_migrations";
 const IDENTITIES: &str = "SELECT column_name::text FROM information_schema.columns \

@@ -16,9 +16,12 @@ pub(crate) mod dump;
 mod files;
 mod invitation;
 mod key;
+mod link;
+mod login;
 pub(crate) mod load;
 mod member;
 mod node;
+mod open;
 #[cfg(test)]
 pub(crate) mod past;
 mod path;
@@ -43,8 +46,11 @@ pub(crate) use check::NarRow;
 pub(crate) use dead::DeadFile;
 pub(crate) use files::NamedFile;
 pub(crate) use invitation::{InvitationFound, NewInvitation};
+pub(crate) use link::{Candidacy, Ear};
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
 pub(crate) use member::role;
+pub use open::{Opening, Schema};
+use open::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, migration_failed};
 pub(crate) use node::{Greeting, NodeFound};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
@@ -59,20 +65,8 @@ pub(crate) use token::{NewToken, scope};
 pub(crate) use trigger::NewDelivery;
 
 use crate::error::{Error, Result};
-use sqlx::{
-    Connection, PgPool, SqlitePool,
-    migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
-use std::{
-    path::Path,
-    str::FromStr,
-    time::{Duration, Instant},
-};
-
-static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
-static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+use sqlx::{Connection, PgPool, SqlitePool};
+use std::time::{Duration, Instant};
 
 /// Hashes asked for in one statement; both engines take this many placeholders.
 const CHUNK: usize = 500;
@@ -159,6 +153,13 @@ pub enum Location {
     Postgres(String),
 }
 
+impl Location {
+    /// Whether it is another program that may be away for a while.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Location::Postgres(_))
+    }
+}
+
 impl std::fmt::Debug for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -222,47 +223,6 @@ macro_rules! bump {
 pub(crate) use bump;
 
 impl Db {
-    pub async fn open(location: &Location) -> Result<Db> {
-        match location {
-            Location::Sqlite(path) => Self::open_sqlite(path).await,
-            Location::Postgres(url) => {
-                let options = PgConnectOptions::from_str(url)?.application_name("iglu");
-                let pool = PgPoolOptions::new()
-                    .max_connections(16)
-                    .acquire_timeout(Duration::from_secs(10))
-                    .connect_with(options)
-                    .await?;
-                POSTGRES_MIGRATIONS.run(&pool).await.map_err(migration_failed)?;
-                Ok(Db::Postgres(pool))
-            }
-        }
-    }
-
-    async fn open_sqlite(path: &Path) -> Result<Db> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // A pushing client was told "done": a power cut must not undo it.
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            // Other processes (`iglu admin`) write for milliseconds.
-            .busy_timeout(Duration::from_secs(10))
-            .pragma("cache_size", "-16384")
-            .pragma("mmap_size", "268435456")
-            .pragma("temp_store", "MEMORY");
-        let write = SqlitePoolOptions::new()
-            .max_connections(1)
-            .min_connections(1)
-            // Where the disk is full SQLite ends a transaction by itself, and its connection believes to be in it for ever.
-            .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
-            .connect_with(options.clone())
-            .await?;
-        SQLITE_MIGRATIONS.run(&write).await.map_err(migration_failed)?;
-        let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
-        Ok(Db::Sqlite { read, write })
-    }
-
     pub async fn close(&self) {
         match self {
             Db::Sqlite { read, write } => {
@@ -308,13 +268,6 @@ impl Db {
     }
 }
 
-fn migration_failed(source: sqlx::migrate::MigrateError) -> Error {
-    Error::Internal {
-        what: "the database schema could not be brought up to date".to_owned(),
-        source: Some(source.into()),
-    }
-}
-
 /// Whether `error` says that a row with the same unique value exists.
 fn is_duplicate(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.is_unique_violation())
@@ -344,6 +297,7 @@ mod tests {
             files::ALL,
             invitation::ALL,
             key::ALL,
+            login::ALL,
             member::ALL,
             node::ALL,
             path::ALL,
@@ -374,20 +328,20 @@ mod tests {
     #[tokio::test]
     async fn every_statement_is_sqlite() {
         let folder = tempfile::tempdir().unwrap();
-        prepare_all(&Db::open(&Location::Sqlite(folder.path().join("iglu.db"))).await.unwrap()).await;
+        prepare_all(&Db::open(&Location::Sqlite(folder.path().join("iglu.db")), Opening::default()).await.unwrap().0).await;
     }
 
     #[tokio::test]
     async fn every_statement_is_postgres() {
         let postgres = crate::postgres::Postgres::start();
-        prepare_all(&Db::open(&Location::Postgres(postgres.url())).await.unwrap()).await;
+        prepare_all(&Db::open(&Location::Postgres(postgres.url()), Opening::default()).await.unwrap().0).await;
     }
 
     #[tokio::test]
     async fn both_schemas_have_the_same_columns() {
         let folder = tempfile::tempdir().unwrap();
         let postgres = crate::postgres::Postgres::start();
-        let sqlite = Db::open(&Location::Sqlite(folder.path().join("iglu.db"))).await.unwrap();
+        let sqlite = Db::open(&Location::Sqlite(folder.path().join("iglu.db")), Opening::default()).await.unwrap().0;
         let Db::Sqlite { read, .. } = &sqlite else { unreachable!() };
         let of_sqlite: Vec<(String, String)> = sqlx::query_as(
             "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c \
@@ -396,7 +350,7 @@ mod tests {
         .fetch_all(read)
         .await
         .unwrap();
-        let Db::Postgres(pool) = Db::open(&Location::Postgres(postgres.url())).await.unwrap() else { unreachable!() };
+        let Db::Postgres(pool) = Db::open(&Location::Postgres(postgres.url()), Opening::default()).await.unwrap().0 else { unreachable!() };
         let of_postgres: Vec<(String, String)> = sqlx::query_as(
             "SELECT table_name::text, column_name::text FROM information_schema.columns \
              WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%' \

@@ -1,7 +1,8 @@
 //! Databases as others left them, for tests of what only SQL can make.
 
 use super::*;
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use sqlx::{Connection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
+use std::path::Path;
 
 const INSERT_CACHE: &str = "INSERT INTO cache (id, name, is_public, priority, compression, created_at) \
     VALUES (5, 'main', TRUE, 40, 'zstd', 9)";

@@ -60,7 +60,7 @@ impl Pushes<'_> {
         }
         let signatures = self.signatures(cache, &claim)?;
         let gained = core.db.signatures_merge(cache.id, &hash.to_string(), &covered, &signatures).await?;
-        core.narinfos.forget(cache, &[hash]);
+        core.forget_paths(cache, &[hash]);
         Ok(Some(Present { is_same, gained }))
     }
 

@@ -252,7 +252,7 @@ impl Pushes<'_> {
             }
             // Forgotten whether or not this push changed it: an earlier one may have ended between commit and here.
             Outcome::Existing => {
-                core.narinfos.forget(cache, &[store_path.hash()]);
+                core.forget_paths(cache, &[store_path.hash()]);
                 Ok(Published::Existing)
             }
             Outcome::Missing(missing) => {
@@ -306,13 +306,13 @@ impl Pushes<'_> {
         const MOST_TOLD: usize = 50;
         let core = self.0;
         let hashes: Vec<_> = visible.iter().filter_map(|hash| StorePathHash::parse(hash).ok()).collect();
-        core.narinfos.forget(cache, &hashes);
-        if core.events.listeners() == 0 {
+        core.forget_paths(cache, &hashes);
+        if !core.somebody_watches() {
             return;
         }
         for hash in visible.iter().take(MOST_TOLD) {
             if let Ok(Some(path)) = core.db.path_row(cache.id, hash).await {
-                core.events.send(LiveEvent::PathPushed { cache: cache.name.clone(), path });
+                core.tell(LiveEvent::PathPushed { cache: cache.name.clone(), path });
             }
         }
     }

@@ -165,7 +165,12 @@ impl Pushes<'_> {
         let cache = core.cache().open(caller, cache, Permission::Push, Discretion::Hide).await?;
         let task = tokio::spawn(async move {
             let _turn = core.completing.lock(id).await;
-            core.push().complete_one(&cache, id, parts, claim).await
+            let done = core.push().complete_one(&cache, id, parts, claim).await;
+            // Another server may have been asked too, have done it, and have taken the parts away under this one.
+            if done.is_err() && core.push().find_upload(id, &cache).await.is_ok_and(|upload| upload.state == "done") {
+                return Ok(Published::Existing);
+            }
+            done
         });
         task.await?
     }

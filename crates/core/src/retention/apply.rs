@@ -67,7 +67,7 @@ pub(crate) async fn retain(core: &Core) -> Result<String> {
         }
         let audit = core.audit_as("rules".to_owned(), "retention.run", cache.name.as_str(), "").of(cache.id);
         core.collection_ask(&cache, false, &audit).await?;
-        core.work.wake(crate::reconcile::Reconciler::Collect);
+        core.work_wake(crate::reconcile::Reconciler::Collect);
         notes.push(format!("{} paths of {} are to go", plan.going.len(), cache.name));
     }
     Ok(notes.join("; "))
@@ -219,9 +219,9 @@ async fn take_out(
         turn.since = now;
         crate::failpoint::reach("collect.applied");
         let hashes: Vec<_> = departed.iter().filter_map(|path| StorePathHash::parse(&path.hash).ok()).collect();
-        core.narinfos.forget(cache, &hashes);
+        core.forget_paths(cache, &hashes);
         if reason == "deleted" {
-            core.known_nars.clear();
+            core.nars_forget();
         }
         let bytes: i64 = departed.iter().map(|path| path.file_size).sum();
         cache.state.path_count.fetch_sub(departed.len() as i64, std::sync::atomic::Ordering::Relaxed);

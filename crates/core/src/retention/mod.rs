@@ -173,7 +173,7 @@ impl Retentions<'_> {
         }
         let audit = core.audit(caller, "retention.run", cache.name.as_str()).of(cache.id);
         let id = core.collection_ask(&cache, is_confirmed, &audit).await?;
-        core.work.wake(crate::reconcile::Reconciler::Collect);
+        core.work_wake(crate::reconcile::Reconciler::Collect);
         Ok(id)
     }
 

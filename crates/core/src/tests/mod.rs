@@ -6,6 +6,7 @@ mod keeping;
 mod large;
 mod model;
 mod people;
+mod replicas;
 mod returning;
 mod rights;
 pub(crate) mod runs;
@@ -120,6 +121,7 @@ fn location(folder: &Path, postgres: Option<&Postgres>) -> Location {
 async fn open(folder: &Path, database: Location, clock: &Clock) -> Core {
     let config = CoreConfig {
         database,
+        opening: crate::Opening::default(),
         storage: StorageSettings::Folder(folder.join("storage")),
         master: MasterKey::from_bytes(&[1; 32]),
         public_url: None,

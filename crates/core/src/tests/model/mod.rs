@@ -79,13 +79,13 @@ impl Engine {
     fn sqlite() -> Engine {
         let folder = folder();
         let empty = Location::Sqlite(folder.path().join("empty.db"));
-        alone(async { Db::open(&empty).await.unwrap().close().await });
+        alone(async { Db::open(&empty, crate::Opening::default()).await.unwrap().0.close().await });
         Engine::Sqlite(folder)
     }
 
     fn postgres() -> Engine {
         let postgres = Postgres::start();
-        alone(async { Db::open(&Location::Postgres(postgres.url())).await.unwrap().close().await });
+        alone(async { Db::open(&Location::Postgres(postgres.url()), crate::Opening::default()).await.unwrap().0.close().await });
         Engine::Postgres(postgres)
     }
 

@@ -1,0 +1,222 @@
+//! Opens either engine, brings its schema up to date, and says in one line what is wrong where that cannot be done.
+
+use super::*;
+use sqlx::{
+    PgConnection,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{io::ErrorKind, path::Path, str::FromStr};
+
+pub(super) static SQLITE_MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+pub(super) static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long PostgreSQL may take to answer a first connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const GET_SCHEMA: &str = "SELECT MAX(version) FROM _sqlx_migrations";
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Connections to PostgreSQL that requests share.
+    pub connections: u32,
+    /// Whether an older schema is brought up to date, or refused.
+    pub migrates: bool,
+}
+
+impl Default for Opening {
+    fn default() -> Opening {
+        Opening { connections: 16, migrates: true }
+    }
+}
+
+/// The numbers of the last migration that a database had, and has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schema {
+    pub before: i64,
+    pub after: i64,
+}
+
+impl Db {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where trying again later can help, the source being one line for the operator; others where it cannot.
+    pub async fn open(location: &Location, opening: Opening) -> Result<(Db, Schema)> {
+        match location {
+            Location::Sqlite(path) => open_sqlite(path, opening).await,
+            Location::Postgres(url) => open_postgres(url, opening).await,
+        }
+    }
+}
+
+async fn open_postgres(url: &str, opening: Opening) -> Result<(Db, Schema)> {
+    let wrong = |error| Error::invalid("database_url", format!("the URL of the database is not one: {error}"));
+    let options = PgConnectOptions::from_str(url).map_err(wrong)?.application_name("iglu");
+    // A pool would try again and again, and say no more than that it took too long.
+    let first = tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await;
+    let unavailable = |why: String| Error::Unavailable { what: "database", source: why.into() };
+    let mut first = first
+        .map_err(|_| unavailable(format!("{} does not answer", place(&options))))?
+        .map_err(|error| unavailable(reason(&error, &options)))?;
+    let applied = match sqlx::query_scalar(GET_SCHEMA).fetch_one(&mut first).await {
+        Ok(version) => Option::<i64>::unwrap_or_default(version),
+        Err(error) if has_code(&error, "42P01") => 0,
+        Err(error) => return Err(unavailable(reason(&error, &options))),
+    };
+    let schema = compare(&POSTGRES_MIGRATIONS, applied, opening.migrates)?;
+    if schema.before != schema.after {
+        // It takes a lock that other servers wait for, which find nothing left to do.
+        POSTGRES_MIGRATIONS.run(&mut first).await.map_err(migration_failed)?;
+    }
+    let _ = first.close().await;
+    let pool = PgPoolOptions::new()
+        // One of them listens to what other servers say.
+        .max_connections(opening.connections.max(2) + 1)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_lazy_with(options);
+    Ok((Db::Postgres(pool), schema))
+}
+
+async fn open_sqlite(path: &Path, opening: Opening) -> Result<(Db, Schema)> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A pushing client was told "done": a power cut must not undo it.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        // Other processes (`iglu admin`) write for milliseconds.
+        .busy_timeout(Duration::from_secs(10))
+        .pragma("cache_size", "-16384")
+        .pragma("mmap_size", "268435456")
+        .pragma("temp_store", "MEMORY");
+    let write = SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        // Where the disk is full SQLite ends a transaction by itself, and its connection believes to be in it for ever.
+        .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+        .connect_with(options.clone())
+        .await?;
+    let applied = match sqlx::query_scalar(GET_SCHEMA).fetch_one(&write).await {
+        Ok(version) => Option::<i64>::unwrap_or_default(version),
+        Err(error) if error.as_database_error().is_some_and(|error| error.message().contains("no such table")) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let schema = compare(&SQLITE_MIGRATIONS, applied, opening.migrates)?;
+    if schema.before != schema.after {
+        SQLITE_MIGRATIONS.run(&write).await.map_err(migration_failed)?;
+    }
+    let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+    Ok((Db::Sqlite { read, write }, schema))
+}
+
+/// What is to be done about a schema with these migrations.
+fn compare(known: &Migrator, applied: i64, migrates: bool) -> Result<Schema> {
+    let newest = known.iter().map(|migration| migration.version).max().unwrap_or_default();
+    if applied > newest {
+        return Err(Error::internal(format!(
+            "the database has schema {applied}, of a newer Iglu; this one ({}) knows schema {newest}. Start the newer \
+             version again, or restore the backup from before the upgrade",
+            env!("CARGO_PKG_VERSION")
+        )));
+    }
+    if applied < newest && !migrates {
+        let source = format!("it has schema {applied} and this version needs {newest}: run `iglu migrate`").into();
+        return Err(Error::Unavailable { what: "database", source });
+    }
+    Ok(Schema { before: applied, after: newest })
+}
+
+pub(super) fn migration_failed(source: sqlx::migrate::MigrateError) -> Error {
+    Error::Internal {
+        what: "the database schema could not be brought up to date".to_owned(),
+        source: Some(source.into()),
+    }
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
+}
+
+/// Where PostgreSQL was looked for, without user and password.
+fn place(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(folder) => format!("PostgreSQL at {}", folder.display()),
+        None => format!("PostgreSQL at {}:{}", options.get_host(), options.get_port()),
+    }
+}
+
+/// What is wrong and what to do about it, in one line.
+fn reason(error: &sqlx::Error, options: &PgConnectOptions) -> String {
+    let place = place(options);
+    let said = match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        other => other.to_string(),
+    };
+    let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+    let cure = match (error, code.as_deref()) {
+        (sqlx::Error::Io(error), _) if error.kind() == ErrorKind::ConnectionRefused => {
+            return format!("nothing listens for {place}: start it, or correct host and port in the URL of the database");
+        }
+        (sqlx::Error::Io(error), _) if error.kind() == ErrorKind::NotFound => {
+            return format!("there is no socket of {place}: start it, or correct the host in the URL of the database");
+        }
+        (sqlx::Error::Io(_), _) => "is the host in the URL of the database right?",
+        (sqlx::Error::Tls(_), _) => "set sslmode and sslrootcert in the URL of the database",
+        (_, Some("28P01" | "28000")) => "correct user and password in the URL of the database, or pg_hba.conf",
+        (_, Some("3D000")) => "make it with createdb, or correct the name in the URL of the database",
+        (_, Some("42501")) => "the user needs the right to make tables: GRANT CREATE ON SCHEMA public",
+        (_, Some("53300")) => "raise max_connections there, or lower --database-connections here",
+        (_, Some("57P03")) => "it is starting or stopping",
+        _ => return format!("{place}: {said}"),
+    };
+    format!("{place}: {said}: {cure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_wrong_is_said_with_its_cure() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = async |url: &str| {
+            let opened = Db::open(&Location::Postgres(url.to_owned()), Opening::default()).await;
+            let error = opened.unwrap_err();
+            let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            format!("{error}: {source}")
+        };
+        assert!(said("mysql//x").await.contains("the URL of the database is not one"));
+        let refused = said("postgres://user:secret@127.0.0.1:9/iglu").await;
+        assert!(refused.contains("nothing listens for PostgreSQL at 127.0.0.1:9"), "{refused}");
+        assert!(!refused.contains("secret"), "{refused}");
+        let no_socket = said(&format!("postgres:///iglu?host={}", folder.path().display())).await;
+        assert!(no_socket.contains("there is no socket"), "{no_socket}");
+        let postgres = crate::postgres::Postgres::start();
+        let absent = said(&postgres.url().replace("/postgres?", "/absent?")).await;
+        assert!(absent.contains("createdb"), "{absent}");
+    }
+
+    #[tokio::test]
+    async fn a_newer_schema_is_refused_and_an_older_one_waits_where_it_is_told_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let postgres = crate::postgres::Postgres::start();
+        for location in [Location::Sqlite(folder.path().join("iglu.db")), Location::Postgres(postgres.url())] {
+            let held = Opening { migrates: false, ..Opening::default() };
+            let error = Db::open(&location, held).await.unwrap_err();
+            assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+            let (_, schema) = Db::open(&location, Opening::default()).await.unwrap();
+            assert_eq!(schema.before, 0);
+            let (db, again) = Db::open(&location, held).await.unwrap();
+            assert_eq!((again.before, again.after), (schema.after, schema.after));
+            let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                         VALUES (9999, 'later', TRUE, '', 1)";
+            db.test_execute(newer).await.unwrap();
+            let error = Db::open(&location, Opening::default()).await.unwrap_err().to_string();
+            assert!(error.contains("schema 9999, of a newer Iglu"), "{error}");
+        }
+    }
+}
