@@ -5,10 +5,12 @@
 
 pub mod attic;
 pub mod attic_store;
+pub mod balancer;
 pub mod body;
 pub mod browser;
 pub mod builder;
 pub mod cachix;
+pub mod cluster;
 pub mod conformance;
 pub mod digest;
 pub mod disk;

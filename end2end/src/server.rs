@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::cachix::{Client, Profile};
+use crate::cluster::Cluster;
 use crate::http::Http;
 use crate::put::Putter;
 use crate::s3::S3Server;
@@ -114,8 +115,29 @@ impl Setup {
         self
     }
 
-    /// Starts the server on free ports with an empty data folder, and waits until it is ready.
+    /// Starts the server on free ports with an empty data folder, and waits until it is ready. With `IGLU_TEST_REPLICAS` it is so many
+    /// servers behind one address instead, over PostgreSQL and S3: what tests do through a server, they do through those.
     pub async fn start(self) -> anyhow::Result<Server> {
+        let Some(count) = std::env::var("IGLU_TEST_REPLICAS").ok().filter(|count| !count.is_empty()) else {
+            return self.start_alone().await;
+        };
+        // Boxed: a cluster is made of servers.
+        let cluster = Box::pin(Cluster::start(self, count.parse()?)).await?;
+        let first = cluster.replicas.first().context("IGLU_TEST_REPLICAS is 0")?;
+        Ok(Server {
+            port: cluster.balancer.address().rsplit(':').next().unwrap_or_default().parse()?,
+            ops_port: first.ops_port,
+            setup: first.setup.clone(),
+            folder: Some(tempfile::Builder::new().prefix("iglu-data-").tempdir()?),
+            log: tempfile::Builder::new().prefix("iglu-log-").tempfile()?,
+            child: None,
+            http: Http::new(),
+            cluster: Some(Box::new(cluster)),
+        })
+    }
+
+    /// One server, whatever the environment says.
+    pub async fn start_alone(self) -> anyhow::Result<Server> {
         let above = self.data_in.clone().unwrap_or_else(std::env::temp_dir);
         let folder = tempfile::Builder::new().prefix("iglu-data-").tempdir_in(above)?;
         let mut server = Server {
@@ -126,6 +148,7 @@ impl Setup {
             log: tempfile::Builder::new().prefix("iglu-log-").tempfile()?,
             child: None,
             http: Http::new(),
+            cluster: None,
         };
         server.restart().await?;
         Ok(server)
@@ -142,6 +165,8 @@ pub struct Server {
     log: NamedTempFile,
     child: Option<Child>,
     http: Http,
+    /// In whose place it stands.
+    cluster: Option<Box<Cluster>>,
 }
 
 impl Server {
@@ -185,6 +210,13 @@ impl Server {
         Putter::new(&format!("{}/{cache}", self.url()), token)
     }
 
+    /// Asks it to end, as service managers do.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("the server is not running")?;
+        let pid = rustix::process::Pid::from_child(child);
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::TERM)?)
+    }
+
     /// The process id.
     pub fn pid(&self) -> anyhow::Result<u32> {
         Ok(self.child.as_ref().context("the server is not running")?.id())
@@ -192,6 +224,9 @@ impl Server {
 
     /// Starts again over the same data, on the same ports, after [`Server::kill`].
     pub async fn restart(&mut self) -> anyhow::Result<()> {
+        if let Some(cluster) = &mut self.cluster {
+            return Box::pin(cluster.restart()).await;
+        }
         self.launch(&[])?;
         self.answers("ready").await
     }
@@ -236,6 +271,9 @@ impl Server {
 
     /// `kill -9`: the server learns nothing of it.
     pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(cluster) = &mut self.cluster {
+            return cluster.kill();
+        }
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;
@@ -368,6 +406,9 @@ impl Server {
 
     /// All that the server has printed so far.
     pub fn log(&self) -> String {
+        if let Some(cluster) = &self.cluster {
+            return cluster.replicas.iter().map(Server::log).collect();
+        }
         std::fs::read_to_string(self.log.path()).unwrap_or_default()
     }
 

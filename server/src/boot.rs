@@ -15,7 +15,7 @@ use iglu_api::Timestamp;
 use iglu_core::{Core, CoreConfig, Error, Limits, Location, Schema, StorageSettings, clock::Clock, reconcile::Reconciler};
 use std::{
     fs::{File, TryLockError},
-    io::{IsTerminal, Read, Write},
+    io::{ErrorKind, IsTerminal, Read, Write},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
@@ -196,7 +196,11 @@ fn bound(what: &'static str, address: SocketAddr) -> anyhow::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // The port of a server that ended a moment ago is free.
     socket.set_reuseaddr(true)?;
-    socket.bind(address).with_context(|| format!("{what} on {address}"))?;
+    let cure = "another program listens there; end it, or choose another address";
+    socket.bind(address).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow::anyhow!("{what} on {address}: {error}: {cure}"),
+        _ => anyhow::anyhow!("{what} on {address}: {error}"),
+    })?;
     Ok(socket)
 }
 

@@ -140,7 +140,7 @@ impl World {
         self.server.kill().unwrap();
         self.server.launch(&[]).unwrap();
         self.server.answers("live").await.unwrap();
-        until("the server does not start", || async { self.ready().await.1 != "starting or stopping\n" }).await;
+        until("the server does not start", || async { !self.ready().await.1.starts_with("starting") }).await;
     }
 
     /// Kills the server and starts it again with the clock moved by so many seconds.

@@ -53,6 +53,10 @@ impl Db {
 }
 
 async fn open_postgres(url: &str, opening: Opening) -> Result<(Db, Schema)> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let message = "the URL of the database is not one: it begins with postgres://";
+        return Err(Error::invalid("database_url", message));
+    }
     let wrong = |error| Error::invalid("database_url", format!("the URL of the database is not one: {error}"));
     let options = PgConnectOptions::from_str(url).map_err(wrong)?.application_name("iglu");
     // A pool would try again and again, and say no more than that it took too long.
@@ -66,10 +70,11 @@ async fn open_postgres(url: &str, opening: Opening) -> Result<(Db, Schema)> {
         Err(error) if has_code(&error, "42P01") => 0,
         Err(error) => return Err(unavailable(reason(&error, &options))),
     };
-    let schema = compare(&POSTGRES_MIGRATIONS, applied, opening.migrates)?;
+    let migrations = with_later(&POSTGRES_MIGRATIONS)?;
+    let schema = compare(&migrations, applied, opening.migrates)?;
     if schema.before != schema.after {
         // It takes a lock that other servers wait for, which find nothing left to do.
-        POSTGRES_MIGRATIONS.run(&mut first).await.map_err(migration_failed)?;
+        migrations.run(&mut first).await.map_err(migration_failed)?;
     }
     let _ = first.close().await;
     let pool = PgPoolOptions::new()
@@ -111,6 +116,19 @@ async fn open_sqlite(path: &Path, opening: Opening) -> Result<(Db, Schema)> {
     }
     let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
     Ok((Db::Sqlite { read, write }, schema))
+}
+
+/// The migrations, and in debug builds that of the file `IGLU_TEST_MIGRATION` as number 9000: this program as its own next version.
+fn with_later(known: &Migrator) -> Result<Migrator> {
+    #[allow(unused_mut, reason = "nothing is added in release builds")]
+    let mut migrations: Vec<_> = known.iter().cloned().collect();
+    #[cfg(debug_assertions)]
+    if let Some(file) = std::env::var_os("IGLU_TEST_MIGRATION") {
+        use sqlx::{AssertSqlSafe, SqlSafeStr, migrate::Migration, migrate::MigrationType};
+        let sql = AssertSqlSafe(std::fs::read_to_string(file).map_err(Error::storage)?).into_sql_str();
+        migrations.push(Migration::new(9000, "later".into(), MigrationType::Simple, sql, false));
+    }
+    Ok(Migrator::with_migrations(migrations))
 }
 
 /// What is to be done about a schema with these migrations.
