@@ -1,5 +1,8 @@
 //! Several servers over one PostgreSQL and one S3 bucket, behind one address. What it is made of goes when it is dropped.
 
+use std::process::ExitStatus;
+use std::time::Duration;
+
 use crate::balancer::Balancer;
 use crate::postgres::Postgres;
 use crate::s3::S3Server;
@@ -50,6 +53,18 @@ impl Cluster {
     /// One more server, which the balancer does not know.
     pub async fn one_more(&self) -> anyhow::Result<Server> {
         self.setup.clone().start_alone().await
+    }
+
+    /// Waits until one of them has ended by itself.
+    pub(crate) async fn one_ended(&mut self) -> anyhow::Result<ExitStatus> {
+        loop {
+            for replica in &mut self.replicas {
+                if let Some(status) = replica.has_ended()? {
+                    return Ok(status);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Kills all of them at once.

@@ -233,6 +233,9 @@ impl Server {
 
     /// Starts over the same data with more variables, this once, and waits for nothing.
     pub fn launch(&mut self, environment: &[(&str, &str)]) -> anyhow::Result<()> {
+        if let Some(cluster) = &mut self.cluster {
+            return cluster.replicas.iter_mut().try_for_each(|replica| replica.launch(environment));
+        }
         let log = std::fs::OpenOptions::new().append(true).open(self.log.path())?;
         let mut command = self.command(&["serve"])?;
         // Few tests are about runs, and all of them name their nodes.
@@ -253,6 +256,12 @@ impl Server {
 
     /// Waits until `/ready` or `/live` says yes.
     pub async fn answers(&mut self, probe: &str) -> anyhow::Result<()> {
+        if let Some(cluster) = &mut self.cluster {
+            for replica in &mut cluster.replicas {
+                Box::pin(replica.answers(probe)).await?;
+            }
+            return Ok(());
+        }
         let deadline = Instant::now() + Duration::from_secs(30);
         let probe = format!("{}/{probe}", self.ops_url());
         loop {
@@ -283,6 +292,9 @@ impl Server {
 
     /// Waits until the server has ended by itself.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        if let Some(cluster) = &mut self.cluster {
+            return cluster.one_ended().await;
+        }
         let child = self.child.as_mut().context("the server is not running")?;
         loop {
             if let Some(status) = child.try_wait()? {
@@ -293,8 +305,17 @@ impl Server {
         }
     }
 
+    /// How it ended, where it has.
+    pub(crate) fn has_ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        let Some(child) = &mut self.child else { return Ok(None) };
+        Ok(child.try_wait()?)
+    }
+
     /// Sets a variable for the server's next start and for the command line; `None` takes it away.
     pub fn set_environment(&mut self, name: &str, value: Option<&str>) {
+        for replica in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.replicas) {
+            replica.set_environment(name, value);
+        }
         match value {
             Some(value) => self.setup.environment.insert(name.to_owned(), value.to_owned()),
             None => self.setup.environment.remove(name),
