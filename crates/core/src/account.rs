@@ -43,7 +43,10 @@ impl Accounts<'_> {
 
     /// Logs in. Every failure sounds the same and takes the same time, whether the name exists or not.
     pub async fn session_create(&self, name: &str, password: &str, client: &Client) -> Result<SessionSecret> {
-        let wrong = || Error::invalid("password", "the name or the password is wrong");
+        let wrong = || {
+            metrics::counter!("iglu_authentication_failures_total", "kind" => "password").increment(1);
+            Error::invalid("password", "the name or the password is wrong")
+        };
         self.0.login_try(name.trim(), &client.address).await?;
         let account = match UserName::parse(name.trim()) {
             Ok(name) => self.0.db.account_find(name.as_str()).await?,

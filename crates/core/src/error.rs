@@ -43,6 +43,7 @@ impl Error {
     }
 
     pub fn storage(source: std::io::Error) -> Error {
+        metrics::counter!("iglu_storage_errors_total").increment(1);
         let is_full = matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
         let what = if is_full { "room in the storage" } else { "storage" };
         Error::Unavailable { what, source: source.into() }
@@ -55,6 +56,7 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(source: sqlx::Error) -> Error {
+        metrics::counter!("iglu_database_errors_total").increment(1);
         /// SQLITE_FULL
         const FULL: &str = "13";
         let is_full = source.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == FULL);

@@ -127,7 +127,10 @@ impl Tokens<'_> {
         let known = match known {
             Some(known) => known,
             None => {
-                let problem = |problem: String| Ok(Caller::Anonymous { problem: Some(problem) });
+                let problem = |problem: String| {
+                    metrics::counter!("iglu_authentication_failures_total", "kind" => "token").increment(1);
+                    Ok(Caller::Anonymous { problem: Some(problem) })
+                };
                 let Some(row) = core.db.token_find(&secret_hash).await? else {
                     return problem("the token is not known to this server".to_owned());
                 };

@@ -19,7 +19,7 @@ statements! {
     TOUCH_UPLOAD = "UPDATE upload SET touched_at = $2 WHERE id = $1 AND state = 'open'";
     END_UPLOAD = "UPDATE upload SET state = $2, touched_at = $3 WHERE id = $1";
     COUNT_OPEN_UPLOADS_OF = "SELECT COUNT(*) FROM upload WHERE state = 'open' AND pushed_by = $1";
-    COUNT_OPEN_UPLOADS = "SELECT COUNT(*) FROM upload WHERE state = 'open'";
+    COUNT_OPEN_UPLOADS = "SELECT COUNT(*), MIN(created_at) FROM upload WHERE state = 'open'";
     PUT_PART = "INSERT INTO upload_part (upload_id, number, size, md5) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (upload_id, number) DO UPDATE SET size = excluded.size, md5 = excluded.md5";
     LIST_PARTS = "SELECT number, size, md5 FROM upload_part WHERE upload_id = $1 ORDER BY number";
@@ -366,8 +366,8 @@ impl Db {
         Ok(())
     }
 
-    pub async fn upload_open_count(&self) -> Result<i64> {
-        Ok(read!(self, |pool| sqlx::query_scalar(COUNT_OPEN_UPLOADS).fetch_one(pool).await?))
+    pub async fn uploads_open(&self) -> Result<(i64, Option<i64>)> {
+        Ok(read!(self, |pool| sqlx::query_as(COUNT_OPEN_UPLOADS).fetch_one(pool).await?))
     }
 
     /// Open uploads of one pusher.

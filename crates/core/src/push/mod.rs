@@ -23,7 +23,7 @@ use crate::{
     directory::{Cache, KeyOf},
     error::{Error, Result},
 };
-use iglu_api::event::LiveEvent;
+use iglu_api::{Timestamp, event::LiveEvent};
 use nix_compat::{
     compression::Compression,
     content_address::ContentAddress,
@@ -130,9 +130,10 @@ impl Pushes<'_> {
         self.0.blob.space()
     }
 
-    /// How many multipart uploads are open.
-    pub async fn open_count(&self) -> Result<u64> {
-        Ok(self.0.db.upload_open_count().await?.unsigned_abs())
+    /// How many multipart uploads are open, and when the oldest of them began.
+    pub async fn open_uploads(&self) -> Result<(u64, Option<Timestamp>)> {
+        let (count, oldest) = self.0.db.uploads_open().await?;
+        Ok((count.unsigned_abs(), oldest.map(Timestamp)))
     }
 
     /// Signatures to keep: those of others as they are, and ours for every active key. One that carries the name of a key of

@@ -445,7 +445,7 @@ async fn the_sweep_leaves_what_is_needed(home: Home) {
     for there in [&kept, &begun] {
         assert!(core.fetch().nar(&cache, &there.claim.nar_hash).await.unwrap().is_some());
     }
-    assert_eq!(core.push().open_count().await.unwrap(), 0);
+    assert_eq!(core.push().open_uploads().await.unwrap(), (0, None));
 }
 
 async fn another_process_is_noticed(home: Home) {
