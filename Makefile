@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 site_sources := $(shell find app frontend style public crates/api crates/nix-compat/src -type f 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: run test test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test
+.PHONY: run test test-replicas test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test
 
 ## Sets up, builds, and starts Iglu on 127.0.0.1:8080 with its data in ./data
 run: build
@@ -19,6 +19,16 @@ build: setup target/site/.release
 ## Every check there is
 test: setup-test
 	scripts/test.sh
+
+# What one process remembers, what nginx answers by itself, and what is counted in one folder, cannot be asked of three servers behind nginx.
+not_of_replicas := test(20000_paths) + test(of_a_million) + test(unpacks_without_end) + test(/nix_(15|20|32|35|40)_/)
+
+## The checks of the three protocols, and of what survives kills, through three servers over PostgreSQL and S3; then five minutes of kills
+test-replicas: setup-test
+	IGLU_TEST_REPLICAS=3 cargo nextest run -p iglu-end2end --test conformance --no-fail-fast -E 'not ($(not_of_replicas))'
+	IGLU_TEST_REPLICAS=3 cargo nextest run -p iglu-end2end --test faults --no-fail-fast \
+		-E 'test(kills::) - test(cachix_push) + test(a_removal_by_hand) + test(a_collection) + test(a_backup) + test(the_first_start)'
+	IGLU_REPLICA_SECONDS=300 cargo nextest run -p iglu-end2end --test replicas --no-fail-fast
 
 ## What clients do, with three releases of the real Nix; makes chroots for two of them (as root; 0.7 GB below IGLU_NIX_ROOTS)
 test-nix-all: export IGLU_NIX_ROOTS ?= /var/tmp/iglu-nix-roots

@@ -8,11 +8,13 @@ use crate::{
     metrics,
     site::Site,
 };
-use ops::Condition;
 use anyhow::{Context, bail};
 use axum::{ServiceExt, serve::ListenerExt};
 use iglu_api::Timestamp;
-use iglu_core::{Core, CoreConfig, Error, Limits, Location, Schema, StorageSettings, clock::Clock, reconcile::Reconciler};
+use iglu_core::{
+    Core, CoreConfig, Error, Limits, Location, Schema, StorageSettings, clock::Clock, reconcile::Reconciler,
+};
+use ops::Condition;
 use std::{
     fs::{File, TryLockError},
     io::{ErrorKind, IsTerminal, Read, Write},
@@ -20,14 +22,11 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    net::TcpSocket,
-    sync::watch,
-};
+use tokio::{net::TcpSocket, sync::watch};
 use tracing_subscriber::EnvFilter;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
+pub const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 /// Memory for rendered narinfos, in bytes: about 90 000 of them.
 const NARINFO_MEMORY: u64 = 64 << 20;
 /// Clients remember narinfos for 30 days.
@@ -222,8 +221,7 @@ async fn open_patiently(
             Ok(core) => return Ok(core),
             Err(error) => error,
         };
-        let is_remote =
-            store.location().is_remote() || matches!(store.storage(), Ok(StorageSettings::Bucket { .. }));
+        let is_remote = store.location().is_remote() || matches!(store.storage(), Ok(StorageSettings::Bucket { .. }));
         let may_pass = matches!(error.downcast_ref::<Error>(), Some(Error::Unavailable { .. }));
         if !is_remote || !may_pass {
             return Err(error);

@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod embedded;
 mod export;
+mod health;
 mod http;
 mod import;
 mod keep;
@@ -46,6 +47,8 @@ enum Command {
     Node(node::NodeCommand),
     /// The verbs below on the data here, beside a running or a stopped server
     Admin(admin::AdminCommand),
+    /// Ask the server on this machine whether it is ready, for probes: ends with 0 or 1
+    Health(health::HealthCommand),
     /// Bring the database schema up to date before servers of this version are started
     Migrate,
     /// Write the database into a folder of portable files, beside a running or a stopped server
@@ -110,6 +113,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(admin::run(store, admin)).map(|()| ExitCode::SUCCESS)
         }
+        Command::Health(command) => runtime.block_on(command.run(file)),
         Command::Migrate => {
             file.fill(&mut store, &mut ServeSettings::default())?;
             runtime.block_on(boot::migrate(store)).map(|()| ExitCode::SUCCESS)

@@ -29,7 +29,11 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_push_bytes_received_total", Kind::Counter, "Bytes of NAR files received"),
     ("iglu_verification_failures_total", Kind::Counter, "Pushes refused because the bytes were not what was claimed"),
     ("iglu_uploads_open", Kind::Gauge, "Multipart uploads under way"),
-    ("iglu_upload_oldest_timestamp_seconds", Kind::Gauge, "When the oldest open upload began, since 1970; 0 where none is open"),
+    (
+        "iglu_upload_oldest_timestamp_seconds",
+        Kind::Gauge,
+        "When the oldest open upload began, since 1970; 0 where none is open",
+    ),
     ("iglu_authentication_failures_total", Kind::Counter, "Tokens and passwords that were no good, by kind"),
     ("iglu_database_errors_total", Kind::Counter, "Failures of the database"),
     ("iglu_storage_errors_total", Kind::Counter, "Failures of the storage"),
@@ -101,7 +105,12 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
         }
     }
     // What has not happened yet is 0: an absent series looks like a mistake, and its first event would not be seen by rate().
-    for name in ["iglu_damaged_files_total", "iglu_database_errors_total", "iglu_scrubbed_bytes_total", "iglu_storage_errors_total"] {
+    for name in [
+        "iglu_damaged_files_total",
+        "iglu_database_errors_total",
+        "iglu_scrubbed_bytes_total",
+        "iglu_storage_errors_total",
+    ] {
         counter!(name).absolute(0);
     }
     for kind in ["token", "password"] {

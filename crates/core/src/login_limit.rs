@@ -37,7 +37,8 @@ impl Default for LoginLimit {
 impl LoginLimit {
     /// Counts a try; refuses with the time to wait.
     fn check(&self, name: &str, address: &str) -> Result<()> {
-        let tried = self.by_address.check_key(&address.to_owned()).and_then(|()| self.by_name.check_key(&pair(name, address)));
+        let tried =
+            self.by_address.check_key(&address.to_owned()).and_then(|()| self.by_name.check_key(&pair(name, address)));
         tried.map_err(|until| too_many(until.wait_time_from(DefaultClock::default().now()).as_secs() + 1))
     }
 

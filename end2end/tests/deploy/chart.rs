@@ -31,7 +31,8 @@ fn python(name: &str) -> PathBuf {
 
 /// The documents of a text of YAML.
 fn documents(text: &str) -> Vec<Value> {
-    let program = "import sys, json, yaml; json.dump([one for one in yaml.safe_load_all(sys.stdin) if one], sys.stdout)";
+    let program =
+        "import sys, json, yaml; json.dump([one for one in yaml.safe_load_all(sys.stdin) if one], sys.stdout)";
     let mut child = Command::new(python("kubernetes").join("python"));
     child.args(["-c", program]).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
     let mut child = child.spawn().unwrap();
@@ -51,9 +52,9 @@ fn kubernetes_takes_what_every_file_of_values_makes() {
     let folder = tempfile::tempdir().unwrap();
     let judge = python("kubernetes").join("kubernetes-validate");
     for values in VALUES {
-        let (is_well, said) =
-            run("scripts/helm.sh", &["lint", "deploy/helm/iglu", "--strict", "--values", &format!("deploy/helm/iglu/ci/{values}.yaml")]);
-        assert!(is_well, "{said}");
+        let chosen = format!("deploy/helm/iglu/ci/{values}.yaml");
+        let (is_well, linted) = run("scripts/helm.sh", &["lint", "deploy/helm/iglu", "--strict", "--values", &chosen]);
+        assert!(is_well, "{linted}");
         let file = folder.path().join(format!("{values}.yaml"));
         std::fs::write(&file, with(values)).unwrap();
         for release in ["1.25.0", "1.37.0"] {
@@ -63,7 +64,8 @@ fn kubernetes_takes_what_every_file_of_values_makes() {
             assert!(output.status.success(), "{values} {release}: {told}");
             // Nobody ships schemas of the operator's kinds.
             let unknown = told.lines().filter(|line| line.contains("Couldn't find schema")).count();
-            let theirs = documents(&with(values)).iter().filter(|one| one["apiVersion"] == "monitoring.coreos.com/v1").count();
+            let theirs =
+                documents(&with(values)).iter().filter(|one| one["apiVersion"] == "monitoring.coreos.com/v1").count();
             assert_eq!(unknown, theirs, "{told}");
         }
     }
@@ -123,7 +125,11 @@ fn its_parts_find_each_other() {
     for values in VALUES {
         let documents = documents(&with(values));
         let named = |kind: &str| -> Vec<&str> {
-            documents.iter().filter(|one| one["kind"] == kind).filter_map(|one| one["metadata"]["name"].as_str()).collect()
+            documents
+                .iter()
+                .filter(|one| one["kind"] == kind)
+                .filter_map(|one| one["metadata"]["name"].as_str())
+                .collect()
         };
         for one in documents.iter().filter(|one| one["kind"] == "Service") {
             let selector = one["spec"]["selector"].as_object().unwrap();
@@ -154,7 +160,9 @@ fn its_parts_find_each_other() {
     for (_, pod) in pods(&documents) {
         for variable in pod["containers"][0]["env"].as_array().unwrap() {
             let name = variable["name"].as_str().unwrap();
-            let is_known = by_environment.contains(&name) || serve.contains(&format!("[env: {name}")) || node.contains(&format!("[env: {name}"));
+            let is_known = by_environment.contains(&name)
+                || serve.contains(&format!("[env: {name}"))
+                || node.contains(&format!("[env: {name}"));
             assert!(is_known, "{name} is no setting");
             count += 1;
         }
@@ -169,7 +177,10 @@ fn what_would_not_work_is_refused_with_a_reason() {
         (vec![], "publicUrl is missing"),
         (vec![url, "mode=replicas"], "needs database.existingSecret"),
         (vec![url, "mode=replicas", "database.existingSecret=x"], "needs storage.url"),
-        (vec![url, "mode=replicas", "database.existingSecret=x", "storage.url=s3://x"], "needs masterKey.existingSecret"),
+        (
+            vec![url, "mode=replicas", "database.existingSecret=x", "storage.url=s3://x"],
+            "needs masterKey.existingSecret",
+        ),
         (vec![url, "autoscaling.enabled=true"], "autoscaling needs mode"),
         (vec![url, "runner.enabled=true"], "needs runner.existingSecret"),
     ] {

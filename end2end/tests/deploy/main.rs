@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod chart;
+mod containers;
+mod nixos;
 mod prometheus;
 mod systemd;
 

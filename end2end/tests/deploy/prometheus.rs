@@ -29,7 +29,12 @@ fn each_alert_fires_and_none_without_reason() {
     std::fs::write(&file, test.replace("RULES", root().join(RULES).to_str().unwrap())).unwrap();
     let (is_well, said) = run("promtool", &["test", "rules", file.to_str().unwrap()]);
     assert!(is_well, "{said}");
-    std::fs::write(&file, test.replace("RULES", root().join(RULES).to_str().unwrap()).replace("\"0+60x300\" }\n      - { series: 'iglu_work", "\"0x300\" }\n      - { series: 'iglu_work")).unwrap();
+    std::fs::write(
+        &file,
+        test.replace("RULES", root().join(RULES).to_str().unwrap())
+            .replace("\"0+60x300\" }\n      - { series: 'iglu_work", "\"0x300\" }\n      - { series: 'iglu_work"),
+    )
+    .unwrap();
     assert!(!run("promtool", &["test", "rules", file.to_str().unwrap()]).0, "the judge sleeps");
 }
 
@@ -108,6 +113,9 @@ async fn every_query_has_an_answer() {
     }
     // Alerts speak of series that there are.
     let rules = std::fs::read_to_string(root().join(RULES)).unwrap();
+    let spoken = ["description: ", "summary: "];
+    let asked = rules.lines().filter(|line| !spoken.iter().any(|word| line.contains(word)));
+    let rules: String = asked.flat_map(|line| [line, "\n"]).collect();
     let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let mut names: Vec<&str> = words.filter(|word| word.starts_with("iglu_")).collect();
     names.sort_unstable();

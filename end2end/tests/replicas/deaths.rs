@@ -85,9 +85,8 @@ async fn a_new_version_comes_one_by_one() {
 async fn a_download_outlives_the_order_to_end() {
     let (mut cluster, clients) = cluster(Setup::default().with_serve(&["--drain", "20s"])).await;
     // Slow enough to be under way for some seconds: read in pieces with pauses.
-    let nar = iglu_end2end::nar::archive(&iglu_end2end::nar::regular(
-        &iglu_end2end::digest::Random::new(5).bytes(24 << 20),
-    ));
+    let nar =
+        iglu_end2end::nar::archive(&iglu_end2end::nar::regular(&iglu_end2end::digest::Random::new(5).bytes(24 << 20)));
     let draft = iglu_end2end::put::Draft::new("large", 1, nar, "none", &[]).await.unwrap();
     let replica = &mut cluster.replicas[0];
     let putter = replica.putter(CACHE, &clients.token);

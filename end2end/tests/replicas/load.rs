@@ -88,7 +88,12 @@ impl Load {
             ended.unwrap();
         }
         let failures = self.book.failures.lock().unwrap().clone();
-        assert!(failures.is_empty(), "{} failures, among them {:#?}", failures.len(), &failures[..failures.len().min(5)]);
+        assert!(
+            failures.is_empty(),
+            "{} failures, among them {:#?}",
+            failures.len(),
+            &failures[..failures.len().min(5)]
+        );
         let putter = putter(&self.clients);
         let promised = self.book.promised.lock().unwrap().clone();
         for promise in promised {
@@ -118,7 +123,8 @@ async fn push(clients: Clients, book: Arc<Book>, number: usize) {
         seed += 1;
         let name = format!("p{number}-{seed}");
         let size = [2_000, 40_000, 300_000][seed % 3];
-        let noise = Random::new(u64::from_str_radix(&digest::sha256_hex(name.as_bytes())[..8], 16).unwrap()).bytes(size);
+        let noise =
+            Random::new(u64::from_str_radix(&digest::sha256_hex(name.as_bytes())[..8], 16).unwrap()).bytes(size);
         let archive = nar::archive(&nar::regular(&noise));
         let object = Object::bytes(&name, 1, archive.clone());
         let draft = Draft::new(&name, 1, archive.clone(), "zstd", &[]).await.unwrap();

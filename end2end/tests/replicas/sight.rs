@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::load::{CACHE, until};
 use iglu_end2end::cluster::Cluster;
-use iglu_end2end::put::Draft;
 use iglu_end2end::nar;
+use iglu_end2end::put::Draft;
 use iglu_end2end::server::{Scope, Server, Setup};
 
 async fn draft(name: &str) -> Draft {
@@ -61,7 +61,8 @@ async fn they_know_of_each_other() {
     assert_eq!(first.len(), 1, "{first:?}");
     let killed = Instant::now();
     cluster.replicas[first[0]].kill().unwrap();
-    let rest: Vec<&Server> = cluster.replicas.iter().enumerate().filter(|(at, _)| *at != first[0]).map(|(_, it)| it).collect();
+    let rest: Vec<&Server> =
+        cluster.replicas.iter().enumerate().filter(|(at, _)| *at != first[0]).map(|(_, it)| it).collect();
     until("another one leads", || async {
         let mut leading = 0.0;
         for server in &rest {

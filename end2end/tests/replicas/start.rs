@@ -108,7 +108,8 @@ async fn migrations_wait_for_the_operator_where_they_are_told_to() {
     server.set_environment("IGLU_AUTO_MIGRATE", Some("false"));
     server.launch(&[]).unwrap();
     server.answers("live").await.unwrap();
-    until("it says what it waits for", || async { probe(&server, "ready").await.1.contains("run `iglu migrate`") }).await;
+    until("it says what it waits for", || async { probe(&server, "ready").await.1.contains("run `iglu migrate`") })
+        .await;
     let migrated = server.command(&["migrate"]).unwrap().output().unwrap();
     assert!(migrated.status.success());
     until("it goes on", || async { probe(&server, "ready").await.0 == 200 }).await;

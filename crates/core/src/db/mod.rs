@@ -17,8 +17,8 @@ mod files;
 mod invitation;
 mod key;
 mod link;
-mod login;
 pub(crate) mod load;
+mod login;
 mod member;
 mod node;
 mod open;
@@ -46,12 +46,12 @@ pub(crate) use check::NarRow;
 pub(crate) use dead::DeadFile;
 pub(crate) use files::NamedFile;
 pub(crate) use invitation::{InvitationFound, NewInvitation};
-pub(crate) use link::{Candidacy, Ear};
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
+pub(crate) use link::{Candidacy, Ear};
 pub(crate) use member::role;
+pub(crate) use node::{Greeting, NodeFound};
 pub use open::{Opening, Schema};
 use open::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, migration_failed};
-pub(crate) use node::{Greeting, NodeFound};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
 pub(crate) use push::{Commit, Covered, HeldRow, NewFile, Outcome, PartRow, UploadRow};
@@ -328,7 +328,8 @@ mod tests {
     #[tokio::test]
     async fn every_statement_is_sqlite() {
         let folder = tempfile::tempdir().unwrap();
-        prepare_all(&Db::open(&Location::Sqlite(folder.path().join("iglu.db")), Opening::default()).await.unwrap().0).await;
+        prepare_all(&Db::open(&Location::Sqlite(folder.path().join("iglu.db")), Opening::default()).await.unwrap().0)
+            .await;
     }
 
     #[tokio::test]
@@ -350,7 +351,10 @@ mod tests {
         .fetch_all(read)
         .await
         .unwrap();
-        let Db::Postgres(pool) = Db::open(&Location::Postgres(postgres.url()), Opening::default()).await.unwrap().0 else { unreachable!() };
+        let Db::Postgres(pool) = Db::open(&Location::Postgres(postgres.url()), Opening::default()).await.unwrap().0
+        else {
+            unreachable!()
+        };
         let of_postgres: Vec<(String, String)> = sqlx::query_as(
             "SELECT table_name::text, column_name::text FROM information_schema.columns \
              WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%' \

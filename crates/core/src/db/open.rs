@@ -177,7 +177,9 @@ fn reason(error: &sqlx::Error, options: &PgConnectOptions) -> String {
     let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
     let cure = match (error, code.as_deref()) {
         (sqlx::Error::Io(error), _) if error.kind() == ErrorKind::ConnectionRefused => {
-            return format!("nothing listens for {place}: start it, or correct host and port in the URL of the database");
+            return format!(
+                "nothing listens for {place}: start it, or correct host and port in the URL of the database"
+            );
         }
         (sqlx::Error::Io(error), _) if error.kind() == ErrorKind::NotFound => {
             return format!("there is no socket of {place}: start it, or correct the host in the URL of the database");

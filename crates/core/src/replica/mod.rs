@@ -290,12 +290,7 @@ async fn until(mut stopping: watch::Receiver<bool>, task: impl Future<Output = (
 }
 
 /// Says what waits to be said, many things at a time, and every second that this server is there.
-async fn speak(
-    core: Core,
-    greeting: Greeting,
-    mut waiting: mpsc::Receiver<News>,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn speak(core: Core, greeting: Greeting, mut waiting: mpsc::Receiver<News>, mut stopping: watch::Receiver<bool>) {
     let replicas = &core.replicas;
     let mut greet = tokio::time::interval(GREETING);
     greet.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -430,4 +425,3 @@ async fn stand(core: &Core, candidacy: &mut Option<Candidacy>) {
         tokio::time::sleep(LEADING).await;
     }
 }
-

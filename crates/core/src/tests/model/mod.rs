@@ -85,7 +85,9 @@ impl Engine {
 
     fn postgres() -> Engine {
         let postgres = Postgres::start();
-        alone(async { Db::open(&Location::Postgres(postgres.url()), crate::Opening::default()).await.unwrap().0.close().await });
+        alone(async {
+            Db::open(&Location::Postgres(postgres.url()), crate::Opening::default()).await.unwrap().0.close().await
+        });
         Engine::Postgres(postgres)
     }
 

@@ -1,0 +1,40 @@
+//! Asks the server on this machine how it is: for probes of containers, which have nothing else to ask with.
+
+use crate::{
+    boot,
+    config::{ConfigFile, ServeSettings, StoreSettings},
+};
+use anyhow::Context;
+use clap::Args;
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
+
+/// What `iglu health` is told.
+#[derive(Args)]
+pub struct HealthCommand {
+    /// Address of the server's /ready [default: 127.0.0.1:9464]
+    #[arg(long, env = "IGLU_OPS_LISTEN", value_name = "ADDR")]
+    ops_listen: Option<SocketAddr>,
+}
+
+impl HealthCommand {
+    /// Says what the server says of itself.
+    pub async fn run(self, file: ConfigFile) -> anyhow::Result<ExitCode> {
+        let mut serve = ServeSettings { ops_listen: self.ops_listen, ..ServeSettings::default() };
+        file.fill(&mut StoreSettings::default(), &mut serve)?;
+        let mut address = serve.ops_listen.unwrap_or(boot::DEFAULT_OPS_LISTEN);
+        // Where it listens for everybody, it listens here too.
+        if address.ip().is_unspecified() {
+            let here: std::net::IpAddr = match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            };
+            address.set_ip(here);
+        }
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let url = format!("http://{address}/ready");
+        let reply = client.get(&url).send().await.with_context(|| format!("no server answers at {url}"))?;
+        let is_ready = reply.status().is_success();
+        print!("{}", reply.text().await?);
+        Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
