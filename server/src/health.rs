@@ -30,6 +30,7 @@ impl HealthCommand {
             };
             address.set_ip(here);
         }
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
         let url = format!("http://{address}/ready");
         let reply = client.get(&url).send().await.with_context(|| format!("no server answers at {url}"))?;
