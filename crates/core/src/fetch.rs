@@ -108,9 +108,7 @@ impl Fetch<'_> {
     /// change, so what is remembered can only become absent.
     async fn known(&self, cache: &Cache, file_hash: &Sha256) -> Result<Option<Arc<KnownNar>>> {
         let key = (cache.id, *file_hash);
-        if self.0.may_remember()
-            && let Some(known) = self.0.known_nars.get(&key)
-        {
+        if let Some(known) = self.0.known_nars.get(&key) {
             return Ok(Some(known));
         }
         let Some(row) = self.0.db.nar_file_get(cache.id, file_hash.as_bytes()).await? else { return Ok(None) };

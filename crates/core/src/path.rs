@@ -116,9 +116,6 @@ impl Paths<'_> {
     /// The narinfo from memory, where memory knows: the outer `None` means that the database must be asked. Takes a
     /// microsecond and never waits.
     pub fn narinfo_remembered(&self, cache: &Cache, hash: StorePathHash) -> Option<Option<Arc<RenderedNarinfo>>> {
-        if !self.0.may_remember() {
-            return None;
-        }
         let remembered = self.0.narinfos.0.get(&(cache.id, hash))?;
         if self.0.is_shared() && remembered.as_ref().is_none_or(|narinfo| narinfo.read_at.elapsed() > BELIEVED) {
             return None;
@@ -139,7 +136,7 @@ impl Paths<'_> {
         };
         // Where another server may bring a path, nothing is believed to be absent: clients would remember for an hour what was so a
         // moment too long.
-        if self.0.may_remember() && (found.is_some() || !self.0.is_shared()) {
+        if found.is_some() || !self.0.is_shared() {
             let key = (cache.id, hash);
             self.0.narinfos.0.insert(key, found.clone());
             if cache.state.epoch.load(Ordering::SeqCst) != epoch {

@@ -1,5 +1,6 @@
 //! Several servers over one PostgreSQL: what each tells the others, what it makes of what it hears, and which one does the work
-//! that is done once. Nothing here is needed for what is stored to be right: a server that hears nothing remembers nothing.
+//! that is done once. Nothing here is needed for what is stored to be right, and no word has to arrive: absence is not remembered, presence
+//! for minutes only.
 
 mod news;
 
@@ -90,9 +91,10 @@ impl Core {
         self.db.is_shared()
     }
 
-    /// Whether what other servers change is heard here; then, and where there are none, memory may be believed.
-    pub(crate) fn may_remember(&self) -> bool {
-        !self.is_shared() || self.replicas.hears.load(Ordering::Acquire)
+    /// Whether what other servers change is heard here.
+    #[cfg(test)]
+    pub(crate) fn hears(&self) -> bool {
+        self.replicas.hears.load(Ordering::Acquire)
     }
 
     /// Whether this server does the work that is done once.
@@ -338,7 +340,8 @@ async fn speak(core: Core, greeting: Greeting, mut waiting: mpsc::Receiver<News>
     }
 }
 
-/// Hears the others for ever. While it cannot, nothing is remembered.
+/// Hears the others for ever. While it cannot, what is remembered is believed for as long as ever, and no longer; where the database is
+/// away altogether, that is what is still served. What was not heard is made up for when it hears again.
 async fn listen(core: Core) {
     loop {
         match core.db.ear().await {
@@ -348,8 +351,7 @@ async fn listen(core: Core) {
                 core.replicas.hears.store(true, Ordering::Release);
                 let error = hear(&core, &mut ear).await;
                 core.replicas.hears.store(false, Ordering::Release);
-                core.forget_everything();
-                tracing::warn!(%error, "other servers are not heard: nothing is answered from memory until they are");
+                tracing::warn!(%error, "other servers are not heard");
             }
             Ok(None) => return,
             Err(error) => tracing::debug!(%error, "other servers are not heard"),
