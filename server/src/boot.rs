@@ -4,17 +4,17 @@
 use crate::{
     config::{LogFormat, ServeSettings, Span, StoreSettings},
     embedded,
-    http::{Doors, ops, proxies::Proxies},
+    http::{Doors, listen, ops, proxies::Proxies},
     metrics,
     site::Site,
 };
 use anyhow::{Context, bail};
-use axum::{ServiceExt, serve::ListenerExt};
 use iglu_api::Timestamp;
 use iglu_core::{
     Core, CoreConfig, Error, Limits, Location, Schema, StorageSettings, clock::Clock, reconcile::Reconciler,
 };
 use ops::Condition;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::{
     fs::{File, TryLockError},
     io::{ErrorKind, IsTerminal, Read, Write},
@@ -35,6 +35,11 @@ const NAR_GRACE: i64 = 31 * Timestamp::DAY;
 const DRAIN: i64 = 30 * Timestamp::SECOND;
 /// The longest pause between two tries to reach the database at the start.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Connections, and requests that are not answered from memory, at a time.
+const CONNECTIONS: usize = 8192;
+const REQUESTS: usize = 1024;
+/// Descriptors for everything but connections: the database, files of uploads, the log.
+const OWN_DESCRIPTORS: usize = 256;
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 4096;
 
@@ -140,16 +145,11 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
 
     let (stop, stopping) = watch::channel(false);
     let site = Arc::new(Site::load()?);
+    let room = Room::of(&serve);
     let proxies = serve.trusted_proxies.map_or_else(Proxies::loopback, Proxies::new);
-    let doors = Doors::new(core.clone(), site, proxies, condition.clone(), stopping.clone());
+    let doors = Doors::new(core.clone(), site, proxies, condition.clone(), room.requests, stopping.clone());
     let membership = core.join(&host_name());
-    // Small answers go out at once instead of waiting for more to send.
-    let listener = socket.listen(BACKLOG)?.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let main = axum::serve(listener, doors.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(wait_for(stopping.clone()));
-    let main = tokio::spawn(main.into_future());
+    let main = tokio::spawn(listen::serve(socket.listen(BACKLOG)?, doors, room.connections, stopping.clone()));
     let reconcilers: Vec<_> =
         Reconciler::ALL.into_iter().map(|one| tokio::spawn(reconcile(one, core.clone(), stopping.clone()))).collect();
     condition.serves(core.clone());
@@ -185,6 +185,36 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     core.close().await?;
     ops.abort();
     Ok(())
+}
+
+/// How much is taken at a time.
+struct Room {
+    connections: usize,
+    requests: usize,
+}
+
+impl Room {
+    /// As many descriptors as the system gives at most are asked for, and no more connections are taken than they are enough for.
+    fn of(serve: &ServeSettings) -> Room {
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        let _ = setrlimit(Resource::Nofile, limit);
+        let descriptors = getrlimit(Resource::Nofile).current.and_then(|count| usize::try_from(count).ok());
+        // A download has a connection and a file.
+        let enough_for = descriptors.map_or(usize::MAX, |count| count.saturating_sub(OWN_DESCRIPTORS).max(32) / 2);
+        let wanted = serve.connections.map_or(CONNECTIONS, |count| count as usize).max(1);
+        if wanted > enough_for {
+            tracing::warn!(
+                wanted,
+                taken = enough_for,
+                "fewer connections are taken than were asked for: raise the limit of open files (LimitNOFILE, ulimit -n)"
+            );
+        }
+        Room {
+            connections: wanted.min(enough_for),
+            requests: serve.requests.map_or(REQUESTS, |count| count as usize).max(1),
+        }
+    }
 }
 
 fn millis(span: Option<Span>, default: i64) -> i64 {
@@ -281,10 +311,6 @@ fn start_log(serve: &ServeSettings) -> anyhow::Result<()> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
-}
-
-async fn wait_for(mut stopping: watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stop| *stop).await;
 }
 
 pub async fn asked_to_stop() -> anyhow::Result<()> {

@@ -163,6 +163,14 @@ pub struct ServeSettings {
     #[arg(long, env = "IGLU_SCRUB_RATE", value_name = "MIB")]
     pub scrub_rate: Option<u32>,
 
+    /// Connections at a time; who comes above that is told to come again [default: 8192]
+    #[arg(long, env = "IGLU_CONNECTIONS", value_name = "COUNT")]
+    pub connections: Option<u32>,
+
+    /// Requests under way at a time, those that memory answers aside [default: 1024]
+    #[arg(long, env = "IGLU_REQUESTS", value_name = "COUNT")]
+    pub requests: Option<u32>,
+
     /// Open multipart uploads of one token or person [default: 1000]
     #[arg(long, env = "IGLU_OPEN_UPLOADS", value_name = "COUNT")]
     pub open_uploads: Option<u32>,
@@ -260,6 +268,8 @@ struct File {
     auto_migrate: Option<bool>,
     nar_grace: Option<Span>,
     scrub_rate: Option<u32>,
+    connections: Option<u32>,
+    requests: Option<u32>,
     open_uploads: Option<u32>,
     listen: Option<SocketAddr>,
     ops_listen: Option<SocketAddr>,
@@ -306,7 +316,7 @@ impl ConfigFile {
         }
         fill!(store; data database_url master_key_file public_url cache_domain storage scratch s3_endpoint s3_public_endpoint
             s3_region s3_virtual_hosted serve upload nar_grace database_connections auto_migrate);
-        fill!(serve; listen ops_listen trusted_proxies log log_format scrub_rate open_uploads drain_delay drain run_lease embedded_node);
+        fill!(serve; listen ops_listen trusted_proxies log log_format scrub_rate connections requests open_uploads drain_delay drain run_lease embedded_node);
         fill!(serve.node; node_state node_capacity node_daemon node_user node_nix_options);
         fill!(serve.node; node_kubernetes_image node_kubernetes_namespace node_kubernetes_template);
         fill!(serve.node; node_kubernetes_server node_kubernetes_system);
@@ -350,6 +360,8 @@ pub fn shown(store: &StoreSettings, serve: &ServeSettings) -> Vec<Setting> {
     line("log", serve.log.clone());
     line("log_format", serve.log_format.map(|format| format!("{format:?}").to_lowercase()));
     line("scrub_rate", serve.scrub_rate.map(|rate| rate.to_string()));
+    line("connections", serve.connections.map(|count| count.to_string()));
+    line("requests", serve.requests.map(|count| count.to_string()));
     line("open_uploads", serve.open_uploads.map(|count| count.to_string()));
     let seconds = |span: &Option<Span>| span.map(|Span(millis)| format!("{} s", millis / Timestamp::SECOND));
     line("drain_delay", seconds(&serve.drain_delay));

@@ -57,6 +57,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_files_dead_bytes", Kind::Gauge, "Bytes of stored files on their way out"),
     ("iglu_damaged_files_total", Kind::Counter, "Stored files found damaged"),
     ("iglu_scrubbed_bytes_total", Kind::Counter, "Bytes of stored files read again to find damage"),
+    ("iglu_shed_total", Kind::Counter, "Connections and requests that were told to come again, by what was too much"),
     ("iglu_leader", Kind::Gauge, "1 at the server that does the background work that is done once for a database"),
     ("iglu_replicas", Kind::Gauge, "Servers of this database that this one hears, itself included"),
     ("iglu_live_listeners", Kind::Gauge, "Open streams of live pages"),
@@ -112,6 +113,9 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
         "iglu_storage_errors_total",
     ] {
         counter!(name).absolute(0);
+    }
+    for what in ["connections", "requests"] {
+        counter!("iglu_shed_total", "what" => what).absolute(0);
     }
     for kind in ["token", "password"] {
         counter!("iglu_authentication_failures_total", "kind" => kind).absolute(0);
@@ -207,6 +211,11 @@ pub async fn measure(request: Request, next: Next) -> Response {
     let status = response.status().as_str().to_owned();
     counter!("iglu_http_requests_total", "route" => route, "status" => status).increment(1);
     response
+}
+
+/// Counts what was too much to be taken.
+pub fn shed(what: &'static str) {
+    counter!("iglu_shed_total", "what" => what).increment(1);
 }
 
 pub fn reconciled(work: Reconciler, took: Duration) {

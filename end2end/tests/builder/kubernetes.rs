@@ -77,7 +77,12 @@ async fn a_job_that_is_cancelled_ends_with_all_that_it_started() {
     let ended = shop.ended(run).await.unwrap();
     assert_eq!(state(&ended), "cancelled");
     emptied(&cluster).await;
-    assert!(node.log().contains("ended"), "{}", node.log());
+    // The node says so when the Job is gone.
+    let started = std::time::Instant::now();
+    while !node.log().contains("ended") {
+        assert!(started.elapsed() < Duration::from_secs(20), "{}", node.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 
     // One whose pod never began.
     cluster.fill(true);

@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod files;
 mod hooks;
+pub mod listen;
 mod nar_body;
 mod nix;
 mod node;
@@ -42,7 +43,7 @@ use std::{
     task::{Context, Poll},
     time::Instant,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower::Service;
 
 /// What every door shares.
@@ -51,6 +52,8 @@ pub struct Doors {
     core: Core,
     proxies: Proxies,
     condition: Arc<Condition>,
+    /// Room for requests that are not answered from memory.
+    room: Arc<Semaphore>,
     router: Router,
 }
 
@@ -60,6 +63,7 @@ impl Doors {
         site: Arc<Site>,
         proxies: Proxies,
         condition: Arc<Condition>,
+        most_requests: usize,
         stopping: watch::Receiver<bool>,
     ) -> Doors {
         let router = Router::new()
@@ -75,7 +79,8 @@ impl Doors {
             .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
             .merge(ui::router(core.clone(), site))
             .layer(axum::middleware::from_fn(metrics::measure));
-        Doors { core, proxies, condition, router }
+        let room = Arc::new(Semaphore::new(most_requests));
+        Doors { core, proxies, condition, room, router }
     }
 }
 
@@ -104,6 +109,15 @@ fn refused(request: &Request<Body>) -> Option<Response> {
 fn puts_nowhere(request: &Request<Body>) -> bool {
     let ours = ["/api/", "/_api/", "/upload/"];
     request.method() == Method::PUT && !ours.iter().any(|prefix| request.uri().path().starts_with(prefix))
+}
+
+/// Where as many requests are under way as may be: more would wait longer than their senders do, and take memory meanwhile.
+fn no_room() -> Response {
+    metrics::shed("requests");
+    let mut response =
+        plain(StatusCode::SERVICE_UNAVAILABLE, "the server has as many requests as it can take; try again");
+    response.headers_mut().insert(header::RETRY_AFTER, 1.into());
+    response
 }
 
 /// Clients whose configured host ends in a slash ask for `//api/…`.
@@ -146,9 +160,11 @@ impl Service<Request<Body>> for Doors {
             if puts_nowhere(&request) {
                 return Either::Left(ready(Ok(plain(StatusCode::NOT_FOUND, "nothing can be put here"))));
             }
+            let Ok(permit) = self.room.clone().try_acquire_owned() else { return Either::Left(ready(Ok(no_room()))) };
             let (core, condition, version) = (self.core.clone(), self.condition.clone(), request.version());
             return Either::Right(
                 async move {
+                    let _permit = permit;
                     // A database that does not answer is told of by what asks it next.
                     let _ = core.refresh_for_caller().await;
                     let response = Service::call(&mut router, request).await?;
@@ -164,10 +180,12 @@ impl Service<Request<Body>> for Doors {
             metrics::nix_request(route, response.status(), started);
             return Either::Left(ready(Ok(self.condition.last_here(request.version(), response))));
         }
+        let Ok(permit) = self.room.clone().try_acquire_owned() else { return Either::Left(ready(Ok(no_room()))) };
         let (core, condition, version) = (self.core.clone(), self.condition.clone(), request.version());
         caller::note_address(&mut request, from);
         Either::Right(
             async move {
+                let _permit = permit;
                 let response = nix::answer(&core, target, request, reader).await;
                 metrics::nix_request(route, response.status(), started);
                 Ok(condition.last_here(version, response))

@@ -1,0 +1,121 @@
+//! More connections and requests than the server takes: what is too much is told so at once, what is under way goes on, and a
+//! moment later all is as before.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use iglu_end2end::cachix::PushOptions;
+use iglu_end2end::nar;
+use iglu_end2end::object::Object;
+use iglu_end2end::server::{Scope, Server, Setup};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// A connection on which this was sent.
+async fn sent(server: &Server, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// All that comes until the server ends the connection.
+async fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text).await;
+    text
+}
+
+async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < Duration::from_secs(5), "not so after 5 s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_requests_at_once() {
+    let server = Setup::default().with_serve(&["--requests", "4"]).start().await.unwrap();
+    server.cache("main", false).unwrap();
+    let token = server.token("main", Scope::Push).unwrap();
+    let object = Object::bytes("here", 1, nar::archive(&nar::regular(b"here")));
+    server.cachix(Some(&token)).push_one("main", &object, &PushOptions::default()).await.unwrap();
+    let here = format!("{}/main/{}.narinfo", server.url(), object.hash());
+    assert_eq!(server.http().get(&here).await.unwrap().status, 200);
+
+    // Four uploads that take their time.
+    let name = "0".repeat(52);
+    let head = format!(
+        "PUT /main/nar/{name}.nar HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\nContent-Length: 1000\r\n\r\nslow",
+        server.address()
+    );
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        slow.push(sent(&server, &head).await);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut told = [0; 500];
+    for stream in &slow {
+        let none = stream.try_read(&mut told).map(|read| String::from_utf8_lossy(&told[..read]).into_owned());
+        assert!(none.is_err(), "an upload that has not come was answered: {none:?}");
+    }
+    let ask = async |number: u32| {
+        let url = format!("{}/main/{number:0>32}.narinfo", server.url());
+        server.http().get(&url).await.unwrap()
+    };
+    let mut number = 0;
+    eventually("a request is too much", async || {
+        number += 1;
+        ask(number).await.status == 503
+    })
+    .await;
+    let started = Instant::now();
+    for more in 0..20 {
+        let refused = ask(1000 + more).await;
+        assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+        assert!(refused.text().contains("as many requests as it can take"), "{}", refused.text());
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "twenty refusals took {:?}", started.elapsed());
+    // What costs nothing is answered all the same, and the operator's probes are apart.
+    assert_eq!(server.http().get(&here).await.unwrap().status, 200);
+    assert_eq!(server.http().get(&format!("{}/ready", server.ops_url())).await.unwrap().status, 200);
+    let metrics = server.http().get(&format!("{}/metrics", server.ops_url())).await.unwrap().text();
+    assert!(metrics.contains("iglu_shed_total{what=\"requests\"}"), "{metrics}");
+    drop(slow);
+    eventually("requests are taken again", async || ask(9000).await.status == 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_connections() {
+    let mut server = Setup::default().with_serve(&["--connections", "16"]).start().await.unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        idle.push(TcpStream::connect(server.address()).await.unwrap());
+    }
+    let mut refused = String::new();
+    eventually("a connection is too much", async || {
+        let started = Instant::now();
+        refused = answer(TcpStream::connect(server.address()).await.unwrap()).await;
+        started.elapsed() < Duration::from_secs(1) && refused.starts_with("HTTP/1.1 503 ")
+    })
+    .await;
+    assert!(refused.contains("retry-after: 1\r\n"), "{refused}");
+    let (head, body) = refused.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{refused}");
+    // Who came late and is slow is sent away before long, for others wait.
+    let late = idle.pop().unwrap();
+    let started = Instant::now();
+    let told = tokio::time::timeout(Duration::from_secs(20), answer(late)).await.unwrap();
+    assert!(told.is_empty() && started.elapsed() < Duration::from_secs(15), "{told} {:?}", started.elapsed());
+    idle.clear();
+    eventually("connections are taken again", async || {
+        server.http().get(&format!("{}/login", server.url())).await.is_ok_and(|reply| reply.status == 200)
+    })
+    .await;
+    // Connections on which nothing is asked do not keep the server from ending.
+    let _silent = TcpStream::connect(server.address()).await.unwrap();
+    server.terminate().unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(5), server.ended()).await.unwrap().unwrap();
+    assert!(status.success(), "{status}");
+}

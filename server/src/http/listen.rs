@@ -1,0 +1,150 @@
+//! Takes connections: no more than there is room for, and none that says nothing for ever. What does not fit is told to come again.
+
+use super::Doors;
+use crate::metrics;
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    http::Version,
+};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+use tower::Service;
+
+/// How long a connection may be without a request, or take to send the head of one. Clients keep connections for as long as proxies
+/// usually do.
+const IDLE: Duration = Duration::from_secs(300);
+/// The same while most connections are taken: who is slow makes room for who is not.
+const IDLE_WHEN_FULL: Duration = Duration::from_secs(10);
+/// How long a connection of HTTP/2 may not answer a ping.
+const PING: Duration = Duration::from_secs(60);
+/// Of the head of a request of HTTP/2, in bytes: the longest that clients send is a token and a few names.
+const LONGEST_HEAD: u32 = 64 << 10;
+/// Between two tries to take a connection where the system has none to give.
+const BREATH: Duration = Duration::from_millis(100);
+/// How long a connection may be silent once the server was told to end.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// Between two looks at a connection of which a few bytes came.
+const PAUSE: Duration = Duration::from_millis(20);
+/// What is told where there is no room; short enough to fit into the socket without waiting.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 44\r\n\r\nthe server has no room for more connections\n";
+
+/// Serves until it is told to stop, and then until every request under way has its answer.
+pub async fn serve(listener: TcpListener, doors: Doors, most: usize, mut stopping: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(most));
+    let open = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or a client that is gone already: others wait in the system's queue.
+                tracing::warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        // Small answers go out at once instead of waiting for more to send.
+        let _ = stream.set_nodelay(true);
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            metrics::shed("connections");
+            tokio::spawn(refuse(stream));
+            continue;
+        };
+        let is_full = room.available_permits() < most / 4;
+        let idle = if is_full { IDLE_WHEN_FULL } else { IDLE };
+        connection(stream, peer, doors.clone(), idle, permit, &open, stopping.clone());
+    }
+    // Who connected before that and waits in the system's queue is not sent away; then the address refuses.
+    let until = tokio::time::Instant::now() + BREATH;
+    while let Ok(Ok((stream, peer))) = tokio::time::timeout_at(until, listener.accept()).await {
+        if let Ok(permit) = room.clone().try_acquire_owned() {
+            connection(stream, peer, doors.clone(), IDLE_WHEN_FULL, permit, &open, stopping.clone());
+        }
+    }
+    drop(listener);
+    open.shutdown().await;
+}
+
+/// Answers whatever is asked with one line, and closes. What was sent is not read: that would be work.
+async fn refuse(mut stream: TcpStream) {
+    let _ = tokio::time::timeout(BREATH, stream.write_all(NO_ROOM)).await;
+    let _ = tokio::time::timeout(BREATH, stream.shutdown()).await;
+}
+
+fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    doors: Doors,
+    idle: Duration,
+    permit: OwnedSemaphorePermit,
+    open: &GracefulShutdown,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        doors.clone().call(request)
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(idle);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_header_list_size(LONGEST_HEAD);
+    let watcher = open.watcher();
+    tokio::spawn(async move {
+        let version = tokio::select! {
+            version = spoken(&stream, idle) => version,
+            // Nothing was asked, and what may be on its way has a moment to come.
+            () = moment_after(&mut stopping) => None,
+        };
+        if let Some(version) = version {
+            let builder = match version {
+                Version::HTTP_2 => builder.http2_only(),
+                _ => builder.http1_only(),
+            };
+            // How a client ends its connection is its own business.
+            let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await;
+        }
+        drop(permit);
+    });
+}
+
+async fn moment_after(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stop| *stop).await;
+    tokio::time::sleep(LAST_MOMENT).await;
+}
+
+/// What a client begins to speak, without taking it from the stream. `None` where it says nothing for too long, or ends.
+async fn spoken(stream: &TcpStream, idle: Duration) -> Option<Version> {
+    /// How HTTP/2 begins, and no request of HTTP/1.
+    const HTTP2: &[u8; 4] = b"PRI ";
+    let listen = async {
+        loop {
+            let mut begin = [0; HTTP2.len()];
+            match stream.peek(&mut begin).await {
+                Ok(0) | Err(_) => return None,
+                Ok(length) if begin[..length] != HTTP2[..length] => return Some(Version::HTTP_11),
+                Ok(length) if length == HTTP2.len() => return Some(Version::HTTP_2),
+                Ok(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    };
+    tokio::time::timeout(idle, listen).await.ok()?
+}
