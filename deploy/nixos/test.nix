@@ -20,8 +20,8 @@ pkgs.testers.runNixOSTest {
     server.succeed(admin + "cache create main")
     token = server.succeed(admin + "token create ci --cache main --scope push --json | ${pkgs.jq}/bin/jq -r .token").strip()
     key = server.succeed(admin + "cache show main --json | ${pkgs.jq}/bin/jq -r '.public_keys[0]'").strip()
-    server.succeed(f"echo 'machine server login x password {token}' > /root/.netrc")
-    server.succeed("nix --extra-experimental-features nix-command copy --netrc-file /root/.netrc --to 'http://server:8080/main' ${pkgs.hello}")
+    server.succeed(f"echo 'machine server login x password {token}' > netrc")
+    server.succeed("nix --extra-experimental-features nix-command copy --option netrc-file $PWD/netrc --to 'http://server:8080/main' ${pkgs.hello}")
     client.succeed(f"nix copy --from http://server:8080/main --option trusted-public-keys '{key}' ${pkgs.hello}")
     client.succeed("${pkgs.hello}/bin/hello | grep -q Hello")
   '';
