@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 site_sources := $(shell find app frontend style public crates/api crates/nix-compat/src -type f 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: run test test-replicas test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test
+.PHONY: run test test-replicas test-soak test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test
 
 ## Sets up, builds, and starts Iglu on 127.0.0.1:8080 with its data in ./data
 run: build
@@ -46,6 +46,11 @@ conformance: setup-test build
 test-faults: export IGLU_FULL = 1
 test-faults: setup-test
 	cargo nextest run -E 'binary(faults)' --no-fail-fast --success-output final
+
+## An hour of what a team does, at one server, with its memory and descriptors watched; then five times as much as it has room for
+test-soak: build
+	IGLU_SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) IGLU_BIN=$(CURDIR)/target/release/iglu \
+		cargo nextest run -p iglu-end2end -E 'binary(soak) + test(five_times)' --test-threads 1 --success-output final --no-fail-fast
 
 ## Formatting, lints, licences
 lint: setup-test

@@ -119,3 +119,98 @@ async fn too_many_connections() {
     let status = tokio::time::timeout(Duration::from_secs(5), server.ended()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
 }
+
+/// What those were told who came five times as many as there is room for.
+#[derive(Default)]
+struct Told {
+    taken: usize,
+    refused: Vec<Duration>,
+    wrong: Vec<String>,
+}
+
+/// Asks until the time is over, each time with an upload that takes a while, and comes again when it is told to.
+async fn insists(address: String, token: String, number: usize, until: Instant) -> Told {
+    let mut told = Told::default();
+    let mut turn = 0;
+    while Instant::now() < until {
+        turn += 1;
+        let name = format!("{number:0>26}{turn:0>26}");
+        let head = format!(
+            "PUT /main/nar/{name}.nar HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Length: 40\r\n\
+             Connection: close\r\n\r\n0123456789"
+        );
+        let started = Instant::now();
+        let Ok(mut stream) = TcpStream::connect(&address).await else {
+            told.wrong.push("no connection".to_owned());
+            continue;
+        };
+        let mut answered = String::new();
+        let _ = stream.write_all(head.as_bytes()).await;
+        for _ in 0..3 {
+            // Whoever is refused is told before anything else is sent.
+            let pause = Duration::from_millis(100);
+            if tokio::time::timeout(pause, stream.read_to_string(&mut answered)).await.is_ok() {
+                break;
+            }
+            let _ = stream.write_all(b"0123456789").await;
+        }
+        if answered.starts_with("HTTP/1.1 503") {
+            told.refused.push(started.elapsed());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        }
+        let _ = stream.read_to_string(&mut answered).await;
+        // No NAR: it is read to its end, and then found to be none.
+        match answered.split(' ').nth(1) {
+            Some("400") | Some("422") => told.taken += 1,
+            Some("503") => told.refused.push(started.elapsed()),
+            _ => told.wrong.push(answered),
+        }
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_times_as_many_as_there_is_room_for() {
+    // Where the machine is a measure, as in `make test-soak`: elsewhere only what is told is looked at.
+    let is_measured = std::env::var_os("IGLU_SOAK_SECONDS").is_some();
+    let room = 64;
+    let server = Setup::default().with_serve(&["--requests", &room.to_string()]).start_alone().await.unwrap();
+    server.cache("main", false).unwrap();
+    let token = server.token("main", Scope::Push).unwrap();
+    let until = Instant::now() + Duration::from_secs(if is_measured { 60 } else { 4 });
+    let clients: Vec<_> =
+        (0..5 * room).map(|number| tokio::spawn(insists(server.address(), token.clone(), number, until))).collect();
+    let (mut taken, mut refused, mut wrong) = (0, Vec::new(), Vec::new());
+    for client in clients {
+        let told = client.await.unwrap();
+        taken += told.taken;
+        refused.extend(told.refused);
+        wrong.extend(told.wrong);
+    }
+    assert!(wrong.is_empty(), "{} other answers, among them {:?}", wrong.len(), &wrong[..wrong.len().min(3)]);
+    refused.sort();
+    let at = |part: usize| refused[(refused.len() - 1) * part / 1000];
+    eprintln!(
+        "{taken} uploads taken, {} refused: half within {:?}, 99 of 100 within {:?}, the last {:?}",
+        refused.len(),
+        at(500),
+        at(990),
+        at(1000)
+    );
+    assert!(taken > room && refused.len() > room, "{taken} taken, {} refused", refused.len());
+    if is_measured {
+        assert!(at(990) <= Duration::from_millis(100), "refusals took {:?}", at(990));
+    }
+    // All room is there again.
+    let started = Instant::now();
+    eventually("as many as there is room for are taken", async || {
+        let asked = (0..room).map(|number| {
+            let url = format!("{}/main/{number:0>32}.narinfo", server.url());
+            async move { iglu_end2end::http::Http::new().get(&url).await.is_ok_and(|reply| reply.status == 404) }
+        });
+        futures_util::future::join_all(asked).await.into_iter().all(|is_taken| is_taken)
+    })
+    .await;
+    eprintln!("as before after {:?}", started.elapsed());
+}

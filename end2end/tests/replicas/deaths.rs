@@ -3,15 +3,23 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::load::{CACHE, Clients, Load, until};
 use iglu_end2end::cluster::Cluster;
+use iglu_end2end::load::{CACHE, Clients, Load, until};
 use iglu_end2end::server::{Scope, Setup};
 
 async fn cluster(setup: Setup) -> (Cluster, Clients) {
     let cluster = Cluster::start(setup.with_environment("IGLU_SCRUB_RATE", "0"), 3).await.unwrap();
     cluster.replicas[0].cache(CACHE, false).unwrap();
     let token = cluster.replicas[0].token(CACHE, Scope::Admin).unwrap();
-    let clients = Clients { url: cluster.url(), token, pushers: 8, pullers: 32, servers_die: false };
+    let clients = Clients {
+        url: cluster.url(),
+        token,
+        pushers: 8,
+        pullers: 32,
+        rest: Duration::ZERO,
+        keep: None,
+        servers_die: false,
+    };
     (cluster, clients)
 }
 

@@ -3,6 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod deaths;
-mod load;
 mod sight;
 mod start;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::load::{CACHE, until};
 use iglu_end2end::cluster::Cluster;
+use iglu_end2end::load::{CACHE, until};
 use iglu_end2end::nar;
 use iglu_end2end::put::Draft;
 use iglu_end2end::server::{Scope, Server, Setup};

@@ -3,7 +3,7 @@
 use std::process::Output;
 use std::time::Duration;
 
-use crate::load::until;
+use iglu_end2end::load::until;
 use iglu_end2end::postgres::Postgres;
 use iglu_end2end::server::{Server, Setup, free_port};
 

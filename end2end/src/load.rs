@@ -1,26 +1,45 @@
 //! Pushers and pullers at one address, who keep book: what was promised, and every answer that was none.
 
+// A test whose book cannot be read has failed.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use iglu_end2end::attic;
-use iglu_end2end::cachix::{self, Profile};
-use iglu_end2end::digest::{self, Random};
-use iglu_end2end::nar;
-use iglu_end2end::object::Object;
-use iglu_end2end::put::{Draft, Putter};
+use http::Method;
 use tokio::task::JoinSet;
 
+use crate::attic;
+use crate::cachix::{self, Profile};
+use crate::digest::{self, Random};
+use crate::http::{Credentials, Http};
+use crate::nar;
+use crate::object::Object;
+use crate::put::{Draft, Putter};
+
+/// The cache that is pushed to.
 pub const CACHE: &str = "main";
+
+/// Between two tries after a server died.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Who asks, and what may go wrong.
 #[derive(Clone, Debug)]
 pub struct Clients {
+    /// `http://host:port`.
     pub url: String,
+    /// Good for pushing, pulling and removing.
     pub token: String,
+    /// How many push at a time.
     pub pushers: usize,
+    /// How many pull at a time.
     pub pullers: usize,
+    /// How long each rests after a push or a pull.
+    pub rest: Duration,
+    /// How many paths stay; the oldest above that are removed. `None` for all.
+    pub keep: Option<usize>,
     /// Whether servers are killed: then a request may lose its connection, and is made once more.
     pub servers_die: bool,
 }
@@ -28,12 +47,15 @@ pub struct Clients {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Book {
-    promised: Mutex<Vec<Promise>>,
+    promised: Mutex<VecDeque<Promise>>,
+    /// Pushes that were taken.
     pub pushed: AtomicU64,
+    /// Pulls that brought what was pushed.
     pub pulled: AtomicU64,
+    /// Paths that were removed.
+    pub removed: AtomicU64,
     /// Requests that were made again because their server died.
     pub repeated: AtomicU64,
-    /// What nobody should ever be told.
     failures: Mutex<Vec<String>>,
     is_over: AtomicBool,
 }
@@ -41,12 +63,18 @@ pub struct Book {
 #[derive(Clone, Debug)]
 struct Promise {
     hash: String,
-    nar: Arc<Vec<u8>>,
+    nar_sha256: String,
 }
 
 impl Book {
-    fn fails(&self, what: String) {
+    /// Notes what nobody should ever be told.
+    pub fn fails(&self, what: String) {
         self.failures.lock().unwrap().push(what);
+    }
+
+    /// Whether clients should end.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
     }
 
     fn some_promise(&self, random: &mut Random) -> Option<Promise> {
@@ -56,6 +84,13 @@ impl Book {
         (count > 0).then(|| promised[usize::try_from(number % count).unwrap()].clone())
     }
 
+    /// The oldest promise, of which nobody hears any more, where there are more than `keep`.
+    fn too_old(&self, keep: usize) -> Option<Promise> {
+        let mut promised = self.promised.lock().unwrap();
+        if promised.len() > keep { promised.pop_front() } else { None }
+    }
+
+    /// How many promises stand.
     pub fn promises(&self) -> usize {
         self.promised.lock().unwrap().len()
     }
@@ -63,22 +98,31 @@ impl Book {
 
 /// Clients at work.
 pub struct Load {
+    /// What they note.
     pub book: Arc<Book>,
     clients: Clients,
     tasks: JoinSet<()>,
 }
 
 impl Load {
+    /// Lets all of them begin.
     pub fn start(clients: Clients) -> Load {
-        let book: Arc<Book> = Arc::default();
-        let mut tasks = JoinSet::new();
+        let mut load = Load { book: Arc::default(), clients: clients.clone(), tasks: JoinSet::new() };
         for number in 0..clients.pushers {
-            tasks.spawn(push(clients.clone(), book.clone(), number));
+            load.also(push(clients.clone(), load.book.clone(), number));
         }
         for number in 0..clients.pullers {
-            tasks.spawn(pull(clients.clone(), book.clone(), number));
+            load.also(pull(clients.clone(), load.book.clone(), number));
         }
-        Load { book, clients, tasks }
+        if let Some(keep) = clients.keep {
+            load.also(remove(clients, load.book.clone(), keep));
+        }
+        load
+    }
+
+    /// Somebody else, who ends when the book is over.
+    pub fn also(&mut self, client: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(client);
     }
 
     /// Lets everybody finish what they do, and looks whether every promise is kept.
@@ -97,9 +141,9 @@ impl Load {
         let putter = putter(&self.clients);
         let promised = self.book.promised.lock().unwrap().clone();
         for promise in promised {
-            let narinfo = putter.narinfo(&promise.hash).await.unwrap();
-            let narinfo = narinfo.unwrap_or_else(|| panic!("{} was promised and is not there", promise.hash));
-            assert!(putter.check(&narinfo).await.unwrap() == *promise.nar, "{} is another NAR", promise.hash);
+            if let Err(error) = one_pull(&putter, &promise).await {
+                panic!("{} was promised: {error:#}", promise.hash);
+            }
         }
         self.book
     }
@@ -117,35 +161,46 @@ fn is_death(told: &str) -> bool {
     signs.iter().any(|sign| told.contains(sign))
 }
 
+/// Does something until it is done, again and again where servers die; anything else that goes wrong is noted.
+async fn keeps_trying<T, F: Future<Output = anyhow::Result<T>>>(
+    clients: &Clients,
+    book: &Book,
+    what: &str,
+    mut act: impl FnMut() -> F,
+) -> Option<T> {
+    for tries in 0.. {
+        let told = match act().await {
+            Ok(done) => return Some(done),
+            Err(error) => format!("{what}: {error:#}"),
+        };
+        if !clients.servers_die || !is_death(&told) || tries >= 8 {
+            book.fails(told);
+            break;
+        }
+        book.repeated.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(PAUSE).await;
+    }
+    None
+}
+
 async fn push(clients: Clients, book: Arc<Book>, number: usize) {
     let mut seed = 0;
-    while !book.is_over.load(Ordering::SeqCst) {
+    while !book.is_over() {
         seed += 1;
         let name = format!("p{number}-{seed}");
         let size = [2_000, 40_000, 300_000][seed % 3];
         let noise =
             Random::new(u64::from_str_radix(&digest::sha256_hex(name.as_bytes())[..8], 16).unwrap()).bytes(size);
         let archive = nar::archive(&nar::regular(&noise));
+        let nar_sha256 = digest::sha256_hex(&archive);
         let object = Object::bytes(&name, 1, archive.clone());
-        let draft = Draft::new(&name, 1, archive.clone(), "zstd", &[]).await.unwrap();
-        let mut tries = 0;
-        loop {
-            let told = match one_push(&clients, seed + number, &object, &draft).await {
-                Ok(hash) => {
-                    book.promised.lock().unwrap().push(Promise { hash, nar: Arc::new(archive) });
-                    book.pushed.fetch_add(1, Ordering::Relaxed);
-                    break;
-                }
-                Err(error) => format!("push {name}: {error:#}"),
-            };
-            tries += 1;
-            if !clients.servers_die || !is_death(&told) || tries > 8 {
-                book.fails(told);
-                break;
-            }
-            book.repeated.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(300)).await;
+        let draft = Draft::new(&name, 1, archive, "zstd", &[]).await.unwrap();
+        let act = || one_push(&clients, seed + number, &object, &draft);
+        if let Some(hash) = keeps_trying(&clients, &book, &format!("push {name}"), act).await {
+            book.promised.lock().unwrap().push_back(Promise { hash, nar_sha256 });
+            book.pushed.fetch_add(1, Ordering::Relaxed);
         }
+        tokio::time::sleep(clients.rest).await;
     }
 }
 
@@ -174,28 +229,16 @@ async fn one_push(clients: &Clients, turn: usize, object: &Object, draft: &Draft
 async fn pull(clients: Clients, book: Arc<Book>, number: usize) {
     let mut random = Random::new(u64::try_from(number).unwrap() + 77);
     let putter = putter(&clients);
-    while !book.is_over.load(Ordering::SeqCst) {
+    while !book.is_over() {
         let Some(promise) = book.some_promise(&mut random) else {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let mut tries = 0;
-        loop {
-            let told = match one_pull(&putter, &promise).await {
-                Ok(()) => {
-                    book.pulled.fetch_add(1, Ordering::Relaxed);
-                    break;
-                }
-                Err(error) => format!("pull {}: {error:#}", promise.hash),
-            };
-            tries += 1;
-            if !clients.servers_die || !is_death(&told) || tries > 8 {
-                book.fails(told);
-                break;
-            }
-            book.repeated.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(300)).await;
+        let act = || one_pull(&putter, &promise);
+        if keeps_trying(&clients, &book, &format!("pull {}", promise.hash), act).await.is_some() {
+            book.pulled.fetch_add(1, Ordering::Relaxed);
         }
+        tokio::time::sleep(clients.rest).await;
     }
 }
 
@@ -203,7 +246,35 @@ async fn one_pull(putter: &Putter, promise: &Promise) -> anyhow::Result<()> {
     let narinfo = putter.narinfo(&promise.hash).await?;
     let narinfo = narinfo.ok_or_else(|| anyhow::anyhow!("is NOT THERE"))?;
     let bytes = putter.check(&narinfo).await?;
-    anyhow::ensure!(bytes == *promise.nar, "is ANOTHER NAR");
+    anyhow::ensure!(digest::sha256_hex(&bytes) == promise.nar_sha256, "is ANOTHER NAR");
+    Ok(())
+}
+
+/// Removes the oldest paths, each a while after the last puller heard of it.
+async fn remove(clients: Clients, book: Arc<Book>, keep: usize) {
+    /// Longer than any pull takes.
+    const LAST_PULL: Duration = Duration::from_secs(10);
+    let http = Http::new();
+    let token = Credentials::Bearer(clients.token.clone());
+    let mut leaving: VecDeque<(Instant, Promise)> = VecDeque::new();
+    while !book.is_over() {
+        while let Some(promise) = book.too_old(keep) {
+            leaving.push_back((Instant::now(), promise));
+        }
+        while let Some((_, promise)) = leaving.pop_front_if(|(since, _)| since.elapsed() > LAST_PULL) {
+            let url = format!("{}/api/v1/caches/{CACHE}/paths/{}", clients.url, promise.hash);
+            let act = || one_removal(&http, &token, &url);
+            if keeps_trying(&clients, &book, &format!("remove {}", promise.hash), act).await.is_some() {
+                book.removed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn one_removal(http: &Http, token: &Credentials, url: &str) -> anyhow::Result<()> {
+    let reply = http.call(Method::DELETE, url, token, &[], Vec::new()).await?;
+    anyhow::ensure!(reply.status.is_success(), "{}: {}", reply.status, reply.text());
     Ok(())
 }
 
