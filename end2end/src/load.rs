@@ -261,19 +261,23 @@ async fn remove(clients: Clients, book: Arc<Book>, keep: usize) {
         while let Some(promise) = book.too_old(keep) {
             leaving.push_back((Instant::now(), promise));
         }
-        while let Some((_, promise)) = leaving.pop_front_if(|(since, _)| since.elapsed() > LAST_PULL) {
-            let url = format!("{}/api/v1/caches/{CACHE}/paths/{}", clients.url, promise.hash);
-            let act = || one_removal(&http, &token, &url);
-            if keeps_trying(&clients, &book, &format!("remove {}", promise.hash), act).await.is_some() {
-                book.removed.fetch_add(1, Ordering::Relaxed);
+        let due = leaving.iter().take_while(|(since, _)| since.elapsed() > LAST_PULL).count().min(500);
+        if due > 0 {
+            let hashes: Vec<String> = leaving.drain(..due).map(|(_, promise)| promise.hash).collect();
+            let act = || one_removal(&http, &token, &clients.url, &hashes);
+            if keeps_trying(&clients, &book, &format!("remove {due} paths"), act).await.is_some() {
+                book.removed.fetch_add(hashes.len() as u64, Ordering::Relaxed);
             }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn one_removal(http: &Http, token: &Credentials, url: &str) -> anyhow::Result<()> {
-    let reply = http.call(Method::DELETE, url, token, &[], Vec::new()).await?;
+async fn one_removal(http: &Http, token: &Credentials, url: &str, hashes: &[String]) -> anyhow::Result<()> {
+    let body = serde_json::json!({ "hashes": hashes, "with_referrers": false }).to_string();
+    let url = format!("{url}/api/v1/caches/{CACHE}/paths/remove");
+    let json = [("content-type", "application/json")];
+    let reply = http.call(Method::POST, &url, token, &json, body.into_bytes()).await?;
     anyhow::ensure!(reply.status.is_success(), "{}: {}", reply.status, reply.text());
     Ok(())
 }

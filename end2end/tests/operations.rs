@@ -97,3 +97,40 @@ async fn the_command_line_explains_itself() {
     let version = Command::new(iglu_end2end::server::binary().unwrap()).arg("--version").output().unwrap();
     assert!(String::from_utf8_lossy(&version.stdout).starts_with("iglu "));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_logged_without_what_is_secret() {
+    let setup = iglu_end2end::server::Setup::default().with_serve(&["--access-log", "true", "--log-format", "json"]);
+    let server = setup.start_alone().await.unwrap();
+    server.cache("main", true).unwrap();
+    let token = server.token("main", Scope::Pull).unwrap();
+    let get = async |path: &str, headers: &[(&str, &str)]| {
+        let url = format!("{}{path}", server.url());
+        server
+            .http()
+            .call(http::Method::GET, &url, &iglu_end2end::http::Credentials::None, headers, Vec::new())
+            .await
+            .unwrap()
+    };
+    let bearer = format!("Bearer {token}");
+    let named = [("authorization", bearer.as_str()), ("x-request-id", "job-42"), ("user-agent", "curl/8")];
+    let reply = get(&format!("/main/{}.narinfo?token={token}", "0".repeat(32)), &named).await;
+    assert_eq!((reply.status.as_u16(), reply.header("x-request-id")), (404, Some("job-42")));
+    let fresh = get("/setup/1vzr6fryxfxlra6cfpc3kbsgl94p9mnd9c05i3rai6b5fxbq7zd6", &[]).await;
+    assert_eq!(fresh.header("x-request-id").unwrap().len(), 16);
+    // From memory.
+    get("/main/nix-cache-info", &named).await;
+    let log = server.log();
+    let lines: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of = |path: &str| {
+        let found = lines.iter().find(|line| line["fields"]["path"] == path);
+        found.unwrap_or_else(|| panic!("{path} is not in\n{log}"))["fields"].clone()
+    };
+    let missed = of(&format!("/main/{}.narinfo", "0".repeat(32)));
+    assert_eq!((&missed["id"], &missed["status"], &missed["method"]), (&"job-42".into(), &404.into(), &"GET".into()));
+    assert_eq!((&missed["from"], &missed["agent"]), (&"127.0.0.1".into(), &"curl/8".into()));
+    assert!(missed["milliseconds"].as_f64().unwrap() >= 0.0);
+    assert_eq!(of("/setup/…")["id"], *fresh.header("x-request-id").unwrap());
+    assert_eq!(of("/main/nix-cache-info")["status"], 200);
+    assert!(!log.contains(&token) && !log.contains("1vzr6fry"), "{log}");
+}

@@ -214,3 +214,32 @@ async fn five_times_as_many_as_there_is_room_for() {
     .await;
     eprintln!("as before after {:?}", started.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_is_sent_nothing() {
+    let server = Setup::default().with_serve(&["--send-timeout", "2s"]).start_alone().await.unwrap();
+    server.cache("main", false).unwrap();
+    let token = server.token("main", Scope::Push).unwrap();
+    let noise = iglu_end2end::digest::Random::new(5).bytes(24 << 20);
+    let draft =
+        iglu_end2end::put::Draft::new("large", 1, nar::archive(&nar::regular(&noise)), "none", &[]).await.unwrap();
+    server.putter("main", &token).push(&draft).await.unwrap();
+    let request =
+        format!("GET /main/{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", draft.url, server.address());
+    let silent = sent(&server, &request).await;
+    let mut slow = sent(&server, &request).await;
+    // One takes nothing at all; the other takes little, but all the time.
+    let mut taken = 0;
+    let mut some = vec![0; 256 << 10];
+    for _ in 0..20 {
+        taken += slow.read(&mut some).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.ok();
+    assert!(taken + rest.len() > 24 << 20, "{taken} bytes and {} more", rest.len());
+    let mut silent = silent;
+    let mut got = Vec::new();
+    let _ = silent.read_to_end(&mut got).await;
+    assert!(got.len() < 20 << 20, "{} bytes were sent to nobody", got.len());
+}

@@ -3,7 +3,7 @@
 
 use crate::{
     boot,
-    config::StoreSettings,
+    settings::StoreSettings,
     verb::{Api, Verb, print},
 };
 use clap::{Args, Subcommand};

@@ -1,6 +1,6 @@
 //! `iglu backup` and `iglu restore`: the database as files and back, told to people and to scripts.
 
-use crate::{config::StoreSettings, progress::ProgressLine};
+use crate::{progress::ProgressLine, settings::StoreSettings};
 use anyhow::Context;
 use clap::Args;
 use iglu_core::{

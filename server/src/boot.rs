@@ -2,14 +2,14 @@
 //! was counted is written.
 
 use crate::{
-    config::{LogFormat, ServeSettings, Span, StoreSettings},
     embedded,
-    http::{Doors, listen, ops, proxies::Proxies},
+    http::{Doors, Room, listen, ops, proxies::Proxies, tls::Certificate},
     metrics,
+    settings::{LogFormat, ServeSettings, Span, StoreSettings},
     site::Site,
 };
 use anyhow::{Context, bail};
-use iglu_api::Timestamp;
+use iglu_api::{Timestamp, instance::Setting};
 use iglu_core::{
     Core, CoreConfig, Error, Limits, Location, Schema, StorageSettings, clock::Clock, reconcile::Reconciler,
 };
@@ -33,6 +33,8 @@ const NARINFO_MEMORY: u64 = 64 << 20;
 const NAR_GRACE: i64 = 31 * Timestamp::DAY;
 /// How long requests under way may take once the server was told to end, in milliseconds.
 const DRAIN: i64 = 30 * Timestamp::SECOND;
+/// How long a client may take nothing of what it is sent, in milliseconds.
+const SEND_TIMEOUT: i64 = 60 * Timestamp::SECOND;
 /// The longest pause between two tries to reach the database at the start.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Connections, and requests that are not answered from memory, at a time.
@@ -44,7 +46,7 @@ const OWN_DESCRIPTORS: usize = 256;
 const BACKLOG: u32 = 4096;
 
 /// Opens database and storage. `listen` is where the server is found if nobody says otherwise.
-pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<SocketAddr>) -> anyhow::Result<Core> {
+pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<&str>) -> anyhow::Result<Core> {
     open_core_at(store, limits, listen, Clock::default()).await
 }
 
@@ -52,7 +54,7 @@ pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<Soc
 pub async fn open_core_at(
     store: &StoreSettings,
     limits: Limits,
-    listen: Option<SocketAddr>,
+    listen: Option<&str>,
     clock: Clock,
 ) -> anyhow::Result<Core> {
     let data = store.data();
@@ -63,7 +65,7 @@ pub async fn open_core_at(
         storage: store.storage()?,
         master: store.master_key()?,
         public_url: store.public_url.clone(),
-        listen_url: listen.map(|listen| format!("http://{listen}")),
+        listen_url: listen.map(str::to_owned),
         cache_domain: store.cache_domain.clone(),
         limits,
         narinfo_memory: NARINFO_MEMORY,
@@ -117,13 +119,19 @@ pub fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
     }
 }
 
-pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result<()> {
+/// Runs the server until it is told to end. `shown` are its settings for administrators.
+pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Setting>) -> anyhow::Result<()> {
     start_log(&serve)?;
     let recorder = metrics::install()?;
     // The address is ours from now on; connections are refused until there is somebody to answer them.
     let socket = bound("listening", serve.listen.unwrap_or(DEFAULT_LISTEN))?;
     let ops_socket = bound("listening for metrics", serve.ops_listen.unwrap_or(DEFAULT_OPS_LISTEN))?;
     let address = socket.local_addr()?;
+    let certificate = match (&serve.tls_certificate, &serve.tls_key) {
+        (Some(chain), Some(key)) => Some(Certificate::load(chain, key)?),
+        _ => None,
+    };
+    let listen_url = format!("{}://{address}", if certificate.is_some() { "https" } else { "http" });
     let condition = Arc::new(Condition::default());
     let ops = axum::serve(ops_socket.listen(BACKLOG)?, ops::router(condition.clone(), recorder));
     let ops = tokio::spawn(ops.into_future());
@@ -135,26 +143,41 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     limits.run_lease = millis(serve.run_lease, limits.run_lease);
     limits.open_uploads = serve.open_uploads.unwrap_or(limits.open_uploads);
     let core = tokio::select! {
-        core = open_patiently(&store, limits, address, &condition) => core?,
+        core = open_patiently(&store, limits, &listen_url, &condition) => core?,
         asked = asked_to_stop() => return asked,
     };
-    core.configuration_show(crate::config::shown(&store, &serve));
+    core.configuration_show(shown);
     if alone.is_some() {
         core.take_over().await?;
     }
 
     let (stop, stopping) = watch::channel(false);
     let site = Arc::new(Site::load()?);
-    let room = Room::of(&serve);
+    let most = connections(&serve);
+    let room = Room {
+        requests: serve.requests.map_or(REQUESTS, |count| count as usize).max(1),
+        is_logged: serve.access_log.unwrap_or_default(),
+    };
     let proxies = serve.trusted_proxies.map_or_else(Proxies::loopback, Proxies::new);
-    let doors = Doors::new(core.clone(), site, proxies, condition.clone(), room.requests, stopping.clone());
+    let doors = Doors::new(core.clone(), site, proxies, condition.clone(), room, stopping.clone());
     let membership = core.join(&host_name());
-    let main = tokio::spawn(listen::serve(socket.listen(BACKLOG)?, doors, room.connections, stopping.clone()));
+    let manner = listen::Manner {
+        most,
+        send_timeout: Duration::from_millis(millis(serve.send_timeout, SEND_TIMEOUT).unsigned_abs()),
+        tls: certificate.as_ref().map(Certificate::acceptor).transpose()?,
+    };
+    if let Some(certificate) = &certificate {
+        let clock = core.clone();
+        tokio::spawn(certificate.clone().keep(move || clock.now(), stopping.clone()));
+    }
+    let main = tokio::spawn(listen::serve(socket.listen(BACKLOG)?, doors, manner, stopping.clone()));
     let reconcilers: Vec<_> =
         Reconciler::ALL.into_iter().map(|one| tokio::spawn(reconcile(one, core.clone(), stopping.clone()))).collect();
     condition.serves(core.clone());
     let node = serve.embedded_node.unwrap_or(true).then(|| {
-        tokio::spawn(embedded::keep(core.clone(), store.clone(), serve.node.clone(), address, stopping.clone()))
+        // A certificate is for the name that others know.
+        let server = if certificate.is_some() { core.public_url() } else { here(address) };
+        tokio::spawn(embedded::keep(core.clone(), store.clone(), serve.node.clone(), server, stopping.clone()))
     });
     greet(&core).await?;
 
@@ -187,34 +210,33 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings) -> anyhow::Result
     Ok(())
 }
 
-/// How much is taken at a time.
-struct Room {
-    connections: usize,
-    requests: usize,
+/// As many descriptors as the system gives at most are asked for, and no more connections are taken than they are enough for.
+fn connections(serve: &ServeSettings) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|count| usize::try_from(count).ok());
+    // A download has a connection and a file.
+    let enough_for = descriptors.map_or(usize::MAX, |count| count.saturating_sub(OWN_DESCRIPTORS).max(32) / 2);
+    let wanted = serve.connections.map_or(CONNECTIONS, |count| count as usize).max(1);
+    if wanted > enough_for {
+        tracing::warn!(
+            wanted,
+            taken = enough_for,
+            "fewer connections are taken than were asked for: raise the limit of open files (LimitNOFILE, ulimit -n)"
+        );
+    }
+    wanted.min(enough_for)
 }
 
-impl Room {
-    /// As many descriptors as the system gives at most are asked for, and no more connections are taken than they are enough for.
-    fn of(serve: &ServeSettings) -> Room {
-        let mut limit = getrlimit(Resource::Nofile);
-        limit.current = limit.maximum;
-        let _ = setrlimit(Resource::Nofile, limit);
-        let descriptors = getrlimit(Resource::Nofile).current.and_then(|count| usize::try_from(count).ok());
-        // A download has a connection and a file.
-        let enough_for = descriptors.map_or(usize::MAX, |count| count.saturating_sub(OWN_DESCRIPTORS).max(32) / 2);
-        let wanted = serve.connections.map_or(CONNECTIONS, |count| count as usize).max(1);
-        if wanted > enough_for {
-            tracing::warn!(
-                wanted,
-                taken = enough_for,
-                "fewer connections are taken than were asked for: raise the limit of open files (LimitNOFILE, ulimit -n)"
-            );
-        }
-        Room {
-            connections: wanted.min(enough_for),
-            requests: serve.requests.map_or(REQUESTS, |count| count as usize).max(1),
-        }
-    }
+/// How this machine reaches its own server.
+fn here(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        ip if ip.is_ipv6() => format!("[{ip}]"),
+        ip => ip.to_string(),
+    };
+    format!("http://{host}:{}", address.port())
 }
 
 fn millis(span: Option<Span>, default: i64) -> i64 {
@@ -242,12 +264,12 @@ fn host_name() -> String {
 async fn open_patiently(
     store: &StoreSettings,
     limits: Limits,
-    address: SocketAddr,
+    listen: &str,
     condition: &Condition,
 ) -> anyhow::Result<Core> {
     let mut pause = Duration::from_secs(1);
     loop {
-        let error = match open_core(store, limits, Some(address)).await {
+        let error = match open_core(store, limits, Some(listen)).await {
             Ok(core) => return Ok(core),
             Err(error) => error,
         };

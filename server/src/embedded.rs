@@ -1,11 +1,11 @@
 //! The server's own node: the same program as any other node, started beside the server and ended with it. It gets nothing of the
 //! server but an address and its secret, on standard input.
 
-use crate::config::{NodeSettings, StoreSettings};
+use crate::settings::{NodeSettings, StoreSettings};
 use anyhow::Context;
 use iglu_builder::HOPELESS;
 use iglu_core::Core;
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, process::Command, sync::watch};
 
 /// How long to wait before a node that ended is started again.
@@ -34,12 +34,12 @@ pub async fn keep(
     core: Core,
     store: StoreSettings,
     settings: NodeSettings,
-    address: SocketAddr,
+    server: String,
     mut stopping: watch::Receiver<bool>,
 ) {
     let state = settings.node_state.clone().unwrap_or_else(|| store.data().join("node"));
     loop {
-        match run(&core, &settings, &state, address, stopping.clone()).await {
+        match run(&core, &settings, &state, &server, stopping.clone()).await {
             Ok(Some(HOPELESS)) => {
                 tracing::warn!(
                     "this server executes no runs itself; other nodes may, and --embedded-node false ends this warning"
@@ -64,13 +64,12 @@ async fn run(
     core: &Core,
     settings: &NodeSettings,
     state: &PathBuf,
-    address: SocketAddr,
+    server: &str,
     mut stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<Option<u8>> {
     let secret = core.node().embedded(&name()).await.context("making its secret")?;
-    let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { url_host(address) };
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["node", "--token-file", "-", "--server"]).arg(format!("http://{host}:{}", address.port()));
+    command.args(["node", "--token-file", "-", "--server"]).arg(server);
     command.arg("--node-state").arg(state);
     let mut flag = |name: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -105,10 +104,6 @@ async fn run(
         }
     };
     Ok(status.code().and_then(|code| u8::try_from(code).ok()))
-}
-
-fn url_host(address: SocketAddr) -> String {
-    if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() }
 }
 
 /// The name of the node: this machine's, since each server of a database has one.

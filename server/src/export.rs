@@ -2,8 +2,8 @@
 
 use crate::{
     boot,
-    config::StoreSettings,
     progress::ProgressLine,
+    settings::StoreSettings,
     transfer::{INCOMPLETE, NamedList, rate},
 };
 use anyhow::Context;

@@ -1,9 +1,6 @@
 //! Asks the server on this machine how it is: for probes of containers, which have nothing else to ask with.
 
-use crate::{
-    boot,
-    config::{ConfigFile, ServeSettings, StoreSettings},
-};
+use crate::boot;
 use anyhow::Context;
 use clap::Args;
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
@@ -18,10 +15,8 @@ pub struct HealthCommand {
 
 impl HealthCommand {
     /// Says what the server says of itself.
-    pub async fn run(self, file: ConfigFile) -> anyhow::Result<ExitCode> {
-        let mut serve = ServeSettings { ops_listen: self.ops_listen, ..ServeSettings::default() };
-        file.fill(&mut StoreSettings::default(), &mut serve)?;
-        let mut address = serve.ops_listen.unwrap_or(boot::DEFAULT_OPS_LISTEN);
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut address = self.ops_listen.unwrap_or(boot::DEFAULT_OPS_LISTEN);
         // Where it listens for everybody, it listens here too.
         if address.ip().is_unspecified() {
             let here: std::net::IpAddr = match address {

@@ -1,7 +1,7 @@
 //! `iglu check`, `iglu gc` and `iglu storage`: whether everything is there, what may go, and where it lies. They work beside a running
 //! server and without one.
 
-use crate::{boot, config::StoreSettings, progress::ProgressLine};
+use crate::{boot, progress::ProgressLine, settings::StoreSettings};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use iglu_api::{

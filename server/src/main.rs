@@ -4,7 +4,6 @@
 mod admin;
 mod backup;
 mod boot;
-mod config;
 mod demo;
 mod embedded;
 mod export;
@@ -15,14 +14,17 @@ mod keep;
 mod metrics;
 mod node;
 mod progress;
+#[cfg(test)]
+mod reference;
+mod settings;
 mod site;
 mod size;
 mod transfer;
 mod verb;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
-use config::{ConfigFile, ServeSettings, StoreSettings};
-use std::process::ExitCode;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
+use settings::{ServeSettings, StoreSettings};
+use std::{path::PathBuf, process::ExitCode};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,8 +33,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "iglu", version, about, propagate_version = true)]
 struct Cli {
-    #[command(flatten)]
-    file: ConfigFile,
+    /// TOML file with settings, by their names with underscores
+    #[arg(long, env = "IGLU_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
     #[command(flatten)]
     store: StoreSettings,
     #[command(subcommand)]
@@ -42,7 +45,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the server: pages, caches, APIs
-    Serve(ServeSettings),
+    Serve(Box<ServeSettings>),
     /// Execute runs for a server, on this machine or far away from it
     Node(node::NodeCommand),
     /// The verbs below on the data here, beside a running or a stopped server
@@ -92,68 +95,42 @@ fn main() -> ExitCode {
         );
         of_data.error(ErrorKind::ArgumentConflict, message).exit();
     }
-    match run(cli) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("iglu: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let ended = match &cli.config {
+        Some(path) => settings::with_file(Cli::command(), path).and_then(|command| {
+            let matches = command.get_matches();
+            run(Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()), &matches)
+        }),
+        None => run(cli, &matches),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("iglu: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Cli { file, mut store, command } = cli;
+fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let Cli { store, command, .. } = cli;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
-        Command::Serve(mut serve) => {
-            file.fill(&mut store, &mut serve)?;
-            runtime.block_on(boot::serve(store, serve)).map(|()| ExitCode::SUCCESS)
+        Command::Serve(serve) => {
+            let shown = settings::shown(&Cli::command(), matches);
+            runtime.block_on(boot::serve(store, *serve, shown)).map(|()| ExitCode::SUCCESS)
         }
-        Command::Admin(admin) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(admin::run(store, admin)).map(|()| ExitCode::SUCCESS)
-        }
-        Command::Health(command) => runtime.block_on(command.run(file)),
-        Command::Migrate => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(boot::migrate(store)).map(|()| ExitCode::SUCCESS)
-        }
-        Command::Backup(command) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(backup::run_backup(store, command))
-        }
-        Command::Restore(command) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(backup::run_restore(store, command))
-        }
-        Command::Check(command) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(keep::run_check(store, command))
-        }
-        Command::Gc(command) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(keep::run_gc(store, command))
-        }
-        Command::Storage(command) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(keep::run_storage(store, command))
-        }
-        Command::Import(command) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(import::run(store, *command))
-        }
-        Command::Demo(command) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(demo::run(store, command)).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Admin(admin) => runtime.block_on(admin::run(store, admin)).map(|()| ExitCode::SUCCESS),
+        Command::Health(command) => runtime.block_on(command.run()),
+        Command::Migrate => runtime.block_on(boot::migrate(store)).map(|()| ExitCode::SUCCESS),
+        Command::Backup(command) => runtime.block_on(backup::run_backup(store, command)),
+        Command::Restore(command) => runtime.block_on(backup::run_restore(store, command)),
+        Command::Check(command) => runtime.block_on(keep::run_check(store, command)),
+        Command::Gc(command) => runtime.block_on(keep::run_gc(store, command)),
+        Command::Storage(command) => runtime.block_on(keep::run_storage(store, command)),
+        Command::Import(command) => runtime.block_on(import::run(store, *command)),
+        Command::Demo(command) => runtime.block_on(demo::run(store, command)).map(|()| ExitCode::SUCCESS),
         Command::Node(command) => runtime.block_on(node::run(command)),
         Command::Login(command) => runtime.block_on(command.run()).map(|()| ExitCode::SUCCESS),
         Command::Logout(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Verb(verb) => runtime.block_on(verb::run(verb)).map(|()| ExitCode::SUCCESS),
-        Command::Export(command) => {
-            file.fill(&mut store, &mut ServeSettings::default())?;
-            runtime.block_on(export::run(store, command))
-        }
+        Command::Export(command) => runtime.block_on(export::run(store, command)),
     }
 }
 

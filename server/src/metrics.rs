@@ -58,6 +58,11 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_damaged_files_total", Kind::Counter, "Stored files found damaged"),
     ("iglu_scrubbed_bytes_total", Kind::Counter, "Bytes of stored files read again to find damage"),
     ("iglu_shed_total", Kind::Counter, "Connections and requests that were told to come again, by what was too much"),
+    (
+        "iglu_certificate_expiry_timestamp_seconds",
+        Kind::Gauge,
+        "When the certificate that this server speaks HTTPS with ends, since 1970; 0 where a proxy does that",
+    ),
     ("iglu_leader", Kind::Gauge, "1 at the server that does the background work that is done once for a database"),
     ("iglu_replicas", Kind::Gauge, "Servers of this database that this one hears, itself included"),
     ("iglu_live_listeners", Kind::Gauge, "Open streams of live pages"),
@@ -76,6 +81,19 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_cache_size", Kind::Gauge, "Bytes of a cache (name of the earlier Iglu)"),
     ("iglu_cache_requests_total", Kind::Counter, "Narinfo and NAR requests, by cache (name of the earlier Iglu)"),
 ];
+
+/// Every metric with its kind and meaning.
+#[cfg(test)]
+pub fn described() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    TABLE.iter().map(|(name, kind, help)| {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        (*name, kind, *help)
+    })
+}
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -126,6 +144,7 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
     for name in ["iglu_run_seconds", "iglu_run_wait_seconds"] {
         drop(histogram!(name));
     }
+    gauge!("iglu_certificate_expiry_timestamp_seconds").set(0.0);
     gauge!("iglu_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }

@@ -1,6 +1,6 @@
 //! `iglu node`: executes runs for a server that it asks, until it is told to end.
 
-use crate::config::NodeSettings;
+use crate::settings::NodeSettings;
 use anyhow::{Context, bail};
 use clap::Args;
 use iglu_api::node::Assignment;

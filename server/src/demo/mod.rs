@@ -4,7 +4,7 @@
 mod builds;
 
 use self::builds::Builds;
-use crate::{boot, config::StoreSettings, progress::ProgressLine};
+use crate::{boot, progress::ProgressLine, settings::StoreSettings};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;

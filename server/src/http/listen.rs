@@ -5,8 +5,10 @@ use crate::metrics;
 use axum::{
     body::Body,
     extract::{ConnectInfo, Request},
-    http::Version,
+    http::{Method, Version, header},
+    response::Response,
 };
+use http_body::Body as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -18,6 +20,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
+use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::either::Either;
 use tower::Service;
 
 /// How long a connection may be without a request, or take to send the head of one. Clients keep connections for as long as proxies
@@ -25,6 +30,8 @@ use tower::Service;
 const IDLE: Duration = Duration::from_secs(300);
 /// The same while most connections are taken: who is slow makes room for who is not.
 const IDLE_WHEN_FULL: Duration = Duration::from_secs(10);
+/// How long it may take until both sides agree on TLS.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection of HTTP/2 may not answer a ping.
 const PING: Duration = Duration::from_secs(60);
 /// Of the head of a request of HTTP/2, in bytes: the longest that clients send is a token and a few names.
@@ -39,9 +46,26 @@ const PAUSE: Duration = Duration::from_millis(20);
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 44\r\n\r\nthe server has no room for more connections\n";
 
+/// What is heard before TLS would have to be spoken, where it is not: the first byte of a client's greeting is another.
+const NOT_SECRET: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 53\r\n\r\nthis address speaks HTTPS; ask for it with https:// \n";
+/// How TLS begins: a record of the kind that greets.
+const TLS_GREETING: u8 = 22;
+
+/// How connections are taken.
+#[derive(Clone)]
+pub struct Manner {
+    /// Connections at a time.
+    pub most: usize,
+    /// How long a client may take nothing of what it is sent.
+    pub send_timeout: Duration,
+    /// What ends TLS; without it, HTTP is spoken in the open.
+    pub tls: Option<TlsAcceptor>,
+}
+
 /// Serves until it is told to stop, and then until every request under way has its answer.
-pub async fn serve(listener: TcpListener, doors: Doors, most: usize, mut stopping: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(most));
+pub async fn serve(listener: TcpListener, doors: Doors, manner: Manner, mut stopping: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(manner.most));
     let open = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
@@ -61,18 +85,22 @@ pub async fn serve(listener: TcpListener, doors: Doors, most: usize, mut stoppin
         let _ = stream.set_nodelay(true);
         let Ok(permit) = room.clone().try_acquire_owned() else {
             metrics::shed("connections");
-            tokio::spawn(refuse(stream));
+            match manner.tls {
+                // Whoever expects TLS would not understand it.
+                Some(_) => drop(stream),
+                None => drop(tokio::spawn(refuse(stream, NO_ROOM))),
+            }
             continue;
         };
-        let is_full = room.available_permits() < most / 4;
+        let is_full = room.available_permits() < manner.most / 4;
         let idle = if is_full { IDLE_WHEN_FULL } else { IDLE };
-        connection(stream, peer, doors.clone(), idle, permit, &open, stopping.clone());
+        connection(stream, peer, doors.clone(), &manner, idle, permit, &open, stopping.clone());
     }
     // Who connected before that and waits in the system's queue is not sent away; then the address refuses.
     let until = tokio::time::Instant::now() + BREATH;
     while let Ok(Ok((stream, peer))) = tokio::time::timeout_at(until, listener.accept()).await {
         if let Ok(permit) = room.clone().try_acquire_owned() {
-            connection(stream, peer, doors.clone(), IDLE_WHEN_FULL, permit, &open, stopping.clone());
+            connection(stream, peer, doors.clone(), &manner, IDLE_WHEN_FULL, permit, &open, stopping.clone());
         }
     }
     drop(listener);
@@ -80,15 +108,17 @@ pub async fn serve(listener: TcpListener, doors: Doors, most: usize, mut stoppin
 }
 
 /// Answers whatever is asked with one line, and closes. What was sent is not read: that would be work.
-async fn refuse(mut stream: TcpStream) {
-    let _ = tokio::time::timeout(BREATH, stream.write_all(NO_ROOM)).await;
+async fn refuse(mut stream: TcpStream, why: &[u8]) {
+    let _ = tokio::time::timeout(BREATH, stream.write_all(why)).await;
     let _ = tokio::time::timeout(BREATH, stream.shutdown()).await;
 }
 
+#[allow(clippy::too_many_arguments, reason = "what one connection is given, by one caller")]
 fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     doors: Doors,
+    manner: &Manner,
     idle: Duration,
     permit: OwnedSemaphorePermit,
     open: &GracefulShutdown,
@@ -97,7 +127,9 @@ fn connection(
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        doors.clone().call(request)
+        let is_head = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
+        let answer = doors.clone().call(request);
+        async move { answer.await.map(|response| if is_head { head_of(response) } else { response }) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(idle);
@@ -108,22 +140,61 @@ fn connection(
         .keep_alive_timeout(PING)
         .max_header_list_size(LONGEST_HEAD);
     let watcher = open.watcher();
+    let (tls, send_timeout) = (manner.tls.clone(), manner.send_timeout);
     tokio::spawn(async move {
-        let version = tokio::select! {
-            version = spoken(&stream, idle) => version,
+        let begun = tokio::select! {
+            begun = begun(stream, tls, idle) => begun,
             // Nothing was asked, and what may be on its way has a moment to come.
             () = moment_after(&mut stopping) => None,
         };
-        if let Some(version) = version {
+        if let Some((stream, version)) = begun {
             let builder = match version {
                 Version::HTTP_2 => builder.http2_only(),
                 _ => builder.http1_only(),
             };
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(send_timeout));
             // How a client ends its connection is its own business.
-            let _ = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await;
+            let _ = watcher.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned()).await;
         }
         drop(permit);
     });
+}
+
+/// A connection on which HTTP is spoken, in the open or within TLS.
+type Spoken = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// Finds out what is spoken, and shakes hands where that is TLS. `None` where there is nobody to talk with.
+async fn begun(stream: TcpStream, tls: Option<TlsAcceptor>, idle: Duration) -> Option<(Spoken, Version)> {
+    let Some(tls) = tls else {
+        let version = spoken(&stream, idle).await?;
+        return Some((Either::Left(stream), version));
+    };
+    let mut first = [0];
+    match tokio::time::timeout(idle, stream.peek(&mut first)).await {
+        Ok(Ok(1)) if first[0] == TLS_GREETING => {}
+        Ok(Ok(1)) => {
+            refuse(stream, NOT_SECRET).await;
+            return None;
+        }
+        _ => return None,
+    }
+    let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await.ok()?.ok()?;
+    let version = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Version::HTTP_2,
+        _ => Version::HTTP_11,
+    };
+    Some((Either::Right(stream), version))
+}
+
+/// The answer to a question for its head alone. With HTTP/1 hyper leaves bodies out by itself.
+fn head_of(response: Response) -> Response {
+    let length = response.body().size_hint().exact();
+    let mut response = response.map(|_| Body::empty());
+    if let Some(length) = length {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    response
 }
 
 async fn moment_after(stopping: &mut watch::Receiver<bool>) {

@@ -1,6 +1,7 @@
 //! All doors, and the choice between them: the cache protocol first, since it is asked a thousand times as often as the
 //! rest; everything else by axum's router.
 
+mod access;
 mod attic;
 mod audit_file;
 mod body;
@@ -19,16 +20,18 @@ pub mod ops;
 pub mod proxies;
 mod rest;
 mod run_log;
+pub mod tls;
 mod typed;
 mod ui;
 mod upload;
 
 use crate::{metrics, site::Site};
+use access::Noted;
 use axum::{
     Router,
     body::Body,
     extract::Request,
-    http::{Method, StatusCode, Version, header},
+    http::{HeaderValue, Method, StatusCode, Version, header},
     response::Response,
 };
 use error::{plain, wrong_method};
@@ -39,12 +42,23 @@ use proxies::Proxies;
 pub use rest::{Operator, calls};
 use std::{
     convert::Infallible,
+    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 use tokio::sync::{Semaphore, watch};
 use tower::Service;
+use tracing::Instrument;
+
+/// How requests are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Under way at a time, those that memory answers aside.
+    pub requests: usize,
+    /// Whether each is logged.
+    pub is_logged: bool,
+}
 
 /// What every door shares.
 #[derive(Clone)]
@@ -54,6 +68,8 @@ pub struct Doors {
     condition: Arc<Condition>,
     /// Room for requests that are not answered from memory.
     room: Arc<Semaphore>,
+    /// Whether each request is logged.
+    is_logged: bool,
     router: Router,
 }
 
@@ -63,7 +79,7 @@ impl Doors {
         site: Arc<Site>,
         proxies: Proxies,
         condition: Arc<Condition>,
-        most_requests: usize,
+        Room { requests, is_logged }: Room,
         stopping: watch::Receiver<bool>,
     ) -> Doors {
         let router = Router::new()
@@ -79,8 +95,8 @@ impl Doors {
             .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
             .merge(ui::router(core.clone(), site))
             .layer(axum::middleware::from_fn(metrics::measure));
-        let room = Arc::new(Semaphore::new(most_requests));
-        Doors { core, proxies, condition, room, router }
+        let room = Arc::new(Semaphore::new(requests));
+        Doors { core, proxies, condition, room, is_logged, router }
     }
 }
 
@@ -148,11 +164,41 @@ impl Service<Request<Body>> for Doors {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let from = self.proxies.client(&request);
+        let noted = self.is_logged.then(|| (access::id(&request), Noted::of(&request, from)));
+        let given = noted.as_ref().map(|(id, _)| id.clone());
+        let id = move |request: &Request<Body>| given.unwrap_or_else(|| access::id(request));
+        match (self.answer(request, from, id), noted) {
+            (Either::Left(answer), Some((id, noted))) => {
+                let Ok(response) = answer.into_inner();
+                noted.log(&id, &response);
+                Either::Left(ready(Ok(access::tell(response, id))))
+            }
+            (Either::Right(answer), Some((id, noted))) => Either::Right(
+                async move {
+                    let response = answer.await?;
+                    noted.log(&id, &response);
+                    Ok(response)
+                }
+                .boxed(),
+            ),
+            (answer, None) => answer,
+        }
+    }
+}
+
+impl Doors {
+    /// The answer, at once where memory has it. `id` names the request, where it takes longer and may be spoken of in the log.
+    fn answer(
+        &mut self,
+        mut request: Request<Body>,
+        from: Option<IpAddr>,
+        id: impl FnOnce(&Request<Body>) -> HeaderValue,
+    ) -> <Doors as Service<Request<Body>>>::Future {
         if let Some(refusal) = refused(&request) {
             return Either::Left(ready(Ok(refusal)));
         }
-        let from = self.proxies.client(&request);
         let Some(target) = nix::Target::of(&request, &self.core) else {
             let mut router = self.router.clone();
             let mut request = without_doubled_slashes(request);
@@ -162,14 +208,17 @@ impl Service<Request<Body>> for Doors {
             }
             let Ok(permit) = self.room.clone().try_acquire_owned() else { return Either::Left(ready(Ok(no_room()))) };
             let (core, condition, version) = (self.core.clone(), self.condition.clone(), request.version());
+            let id = id(&request);
+            let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
             return Either::Right(
                 async move {
                     let _permit = permit;
                     // A database that does not answer is told of by what asks it next.
                     let _ = core.refresh_for_caller().await;
                     let response = Service::call(&mut router, request).await?;
-                    Ok(condition.last_here(version, response))
+                    Ok(access::tell(condition.last_here(version, response), id))
                 }
+                .instrument(span)
                 .boxed(),
             );
         };
@@ -183,13 +232,16 @@ impl Service<Request<Body>> for Doors {
         let Ok(permit) = self.room.clone().try_acquire_owned() else { return Either::Left(ready(Ok(no_room()))) };
         let (core, condition, version) = (self.core.clone(), self.condition.clone(), request.version());
         caller::note_address(&mut request, from);
+        let id = id(&request);
+        let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
         Either::Right(
             async move {
                 let _permit = permit;
                 let response = nix::answer(&core, target, request, reader).await;
                 metrics::nix_request(route, response.status(), started);
-                Ok(condition.last_here(version, response))
+                Ok(access::tell(condition.last_here(version, response), id))
             }
+            .instrument(span)
             .boxed(),
         )
     }

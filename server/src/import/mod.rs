@@ -8,8 +8,8 @@ mod target;
 
 use crate::{
     boot,
-    config::StoreSettings,
     progress::ProgressLine,
+    settings::StoreSettings,
     transfer::{INCOMPLETE, asked_to_stop},
 };
 use anyhow::Context;

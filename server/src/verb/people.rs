@@ -4,7 +4,7 @@ use super::{
     Said,
     api::{Api, segment},
 };
-use crate::config::Span;
+use crate::settings::Span;
 use anyhow::Context;
 use clap::{ArgAction, Subcommand, ValueEnum};
 use iglu_api::{

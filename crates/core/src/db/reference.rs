@@ -59,6 +59,33 @@ impl Db {
         Ok(found)
     }
 
+    /// Those of these paths that the cache has, or where `above`, those that refer to any of them; as parts of a graph.
+    pub async fn graph_near(&self, cache_id: i64, hashes: &[String], above: bool) -> Result<Vec<GraphRow>> {
+        let mut found = Vec::new();
+        for chunk in hashes.chunks(CHUNK) {
+            let marks = placeholders(2, chunk.len());
+            let which = match above {
+                true => format!(
+                    "p.id IN (SELECT r.path_id FROM path_reference r WHERE r.cache_id = $1 AND r.hash IN ({marks})) AND p.cache_id = $1"
+                ),
+                false => format!("p.cache_id = $1 AND p.hash IN ({marks})"),
+            };
+            let sql = format!(
+                "SELECT p.id, p.hash, p.nar_id, p.file_size, p.refs, p.pushed_at, p.last_pulled_at, p.is_visible \
+                 FROM store_path p WHERE {which}"
+            );
+            let rows: Vec<GraphRow> = read!(self, |pool| {
+                let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(cache_id);
+                for hash in chunk {
+                    query = query.bind(hash);
+                }
+                query.fetch_all(pool).await?
+            });
+            found.extend(rows);
+        }
+        Ok(found)
+    }
+
     /// The pins that keep a path.
     pub async fn pins_of(&self, cache_id: i64, store_path: &str, now: i64) -> Result<Vec<String>> {
         Ok(read!(self, |pool| sqlx::query_scalar(LIST_PINS_OF)

@@ -154,7 +154,7 @@ pub(super) async fn remove_chosen(
 
 /// What people chose, and what refers to it where they say so. Whatever speaks against it is named.
 async fn plan_chosen(core: &Core, cache: &Cache, hashes: &[StorePathHash], with_referrers: bool) -> Result<Plan> {
-    let mut graph = core.graph_load(cache.id).await?;
+    let mut graph = core.graph_load_above(cache.id, hashes).await?;
     core.protect_pinned(cache.id, &mut graph, None).await?;
     let mut chosen: HashSet<Index> = HashSet::new();
     for hash in hashes {

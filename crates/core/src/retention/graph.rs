@@ -132,6 +132,17 @@ impl Graph {
             .collect()
     }
 
+    /// For each path that others refer to, those of them that can be pulled.
+    pub fn referrers(&self) -> HashMap<Index, Vec<Index>> {
+        let mut referrers: HashMap<Index, Vec<Index>> = HashMap::new();
+        for (index, _) in (0..).zip(&self.nodes).filter(|(_, node)| node.id != 0 && node.is_visible) {
+            for reference in self.references(index) {
+                referrers.entry(*reference).or_default().push(index);
+            }
+        }
+        referrers
+    }
+
     /// Makes every path as young as the youngest that refers to it. The order of all paths, referrers before what they refer to; paths
     /// that refer to each other in a circle stand together and share their age.
     pub fn age(&mut self) -> Vec<Index> {

@@ -67,14 +67,50 @@ impl Core {
                 graph.add(row);
             }
         }
-        // What is damaged comes back when somebody pushes it, and then needs what it refers to.
-        let mut last = String::new();
+        self.graph_add_damaged(cache_id, &mut graph).await?;
+        Ok(graph)
+    }
+
+    /// The part of a cache's graph from which these paths can be reached, themselves included: whether anything needs them shows in it.
+    /// Of a large cache it is small, except above what everything refers to.
+    async fn graph_load_above(&self, cache_id: i64, hashes: &[StorePathHash]) -> Result<Graph> {
+        let mut graph = Graph::default();
+        let damaged = self.graph_add_damaged(cache_id, &mut graph).await?;
+        let chosen: Vec<String> = hashes.iter().map(ToString::to_string).collect();
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut next = Vec::new();
+        for row in self.db.graph_near(cache_id, &chosen, false).await? {
+            graph.add(&row);
+            next.push(row.hash);
+        }
+        // What refers to a damaged path still needs what that one refers to.
+        next.extend(damaged);
+        seen.extend(next.iter().cloned());
+        while !next.is_empty() {
+            let rows = self.db.graph_near(cache_id, &next, true).await?;
+            next.clear();
+            for row in rows {
+                if seen.insert(row.hash.clone()) {
+                    graph.add(&row);
+                    next.push(row.hash);
+                }
+            }
+        }
+        Ok(graph)
+    }
+
+    /// Adds what is damaged: it comes back when somebody pushes it, and then needs what it refers to. The hash parts.
+    async fn graph_add_damaged(&self, cache_id: i64, graph: &mut Graph) -> Result<Vec<String>> {
+        let mut all: Vec<String> = Vec::new();
         loop {
+            let last = all.last().cloned().unwrap_or_default();
             let rows = self.db.graph_damaged_page(cache_id, &last).await?;
-            let Some(row) = rows.last() else { return Ok(graph) };
-            last.clone_from(&row.hash);
-            for row in &rows {
-                graph.add(row);
+            if rows.is_empty() {
+                return Ok(all);
+            }
+            for row in rows {
+                graph.add(&row);
+                all.push(row.hash);
             }
         }
     }
@@ -353,11 +389,13 @@ fn confirm_needed(cache: &Cache, plan: &Plan) -> Result<()> {
 
 /// Adds all that refers to the chosen paths, and what refers to that.
 fn with_all_referrers(graph: &Graph, chosen: &mut HashSet<Index>) {
-    loop {
-        let more = graph.referrers_outside(chosen);
-        if more.is_empty() {
-            return;
+    let referrers = graph.referrers();
+    let mut waiting: Vec<Index> = chosen.iter().copied().collect();
+    while let Some(index) = waiting.pop() {
+        for referrer in referrers.get(&index).into_iter().flatten() {
+            if chosen.insert(*referrer) {
+                waiting.push(*referrer);
+            }
         }
-        chosen.extend(more.into_iter().map(|(referrer, _)| referrer));
     }
 }
