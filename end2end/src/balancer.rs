@@ -9,6 +9,15 @@ pub struct Balancer(Nginx);
 impl Balancer {
     /// Listens on `http://127.0.0.1:PORT` before `servers`, each `host:port`.
     pub async fn start(port: u16, servers: &[String]) -> anyhow::Result<Self> {
+        Self::told(port, servers, "").await
+    }
+
+    /// One that takes no larger bodies than nginx does where nobody told it to: 1 MiB.
+    pub async fn with_small_bodies(port: u16, server: &str) -> anyhow::Result<Self> {
+        Self::told(port, &[server.to_owned()], "client_max_body_size 1m;").await
+    }
+
+    async fn told(port: u16, servers: &[String], more: &str) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("iglu-balancer-").tempdir()?;
         let servers: String = servers.iter().map(|server| format!("server {server} fail_timeout=1s; ")).collect();
         let part = Part {
@@ -17,7 +26,7 @@ impl Balancer {
                  upstream iglu {{ {servers}}}"
             ),
             server: &format!("listen 127.0.0.1:{port} backlog=4096;"),
-            proxy: "proxy_pass http://iglu; proxy_connect_timeout 2s;",
+            proxy: &format!("proxy_pass http://iglu; proxy_connect_timeout 2s; {more}"),
         };
         Ok(Self(Nginx::start(port, folder, part).await?))
     }

@@ -17,13 +17,13 @@ pid nginx.pid;
 error_log error.log warn;
 events { worker_connections 4096; }
 http {
+    {before}
     access_log access.log seen;
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    {before}
     server {
         {server}
         client_max_body_size 0;

@@ -134,3 +134,24 @@ async fn requests_are_logged_without_what_is_secret() {
     assert_eq!(of("/main/nix-cache-info")["status"], 200);
     assert!(!log.contains(&token) && !log.contains("1vzr6fry"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_to_tell_of_a_hole() {
+    let flags = ["--security-contact", "mailto:security@example.org"];
+    let server = iglu_end2end::server::Setup::default().with_serve(&flags).start_alone().await.unwrap();
+    let get =
+        async |server: &Server| server.http().get(&format!("{}/.well-known/security.txt", server.url())).await.unwrap();
+    let reply = get(&server).await;
+    assert_eq!((reply.status.as_u16(), reply.media_type()), (200, Some("text/plain")));
+    let text = reply.text();
+    assert!(text.starts_with("Contact: mailto:security@example.org\nExpires: 20"), "{text}");
+    let expires = text.lines().find_map(|line| line.strip_prefix("Expires: ")).unwrap();
+    assert!(expires.len() == 20 && expires.ends_with('Z'), "{expires}");
+    assert!(text.contains(&format!("Canonical: {}/", server.url())), "{text}");
+    let nobody = Server::start().await.unwrap();
+    assert_eq!(get(&nobody).await.status, 404);
+    for odd in ["security@example.org", "mailto:a b@example.org", "https://x\nExpires: never"] {
+        let output = nobody.run(&["serve", "--security-contact", odd]).unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("write mailto:security@example.org"), "{odd}");
+    }
+}

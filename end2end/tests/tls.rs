@@ -159,6 +159,10 @@ async fn what_cannot_be_used_is_said_at_the_start() {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && told.contains(why) && told.lines().count() == 1, "{chain} {key}: {told}");
     }
+    let settings = folder.path().join("iglu.toml");
+    std::fs::write(&settings, format!("tls_certificate = {:?}\n", file("server.pem"))).unwrap();
+    let output = server.run(&["serve", "--config", settings.to_str().unwrap()]).unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a certificate needs its key"), "{output:?}");
     let output = server.run(&["serve", "--tls-certificate", &file("server.pem")]).unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("--tls-key"), "{output:?}");
 }

@@ -129,7 +129,12 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
     let address = socket.local_addr()?;
     let certificate = match (&serve.tls_certificate, &serve.tls_key) {
         (Some(chain), Some(key)) => Some(Certificate::load(chain, key)?),
-        _ => None,
+        (None, None) => None,
+        // In a settings file, where no flag asks for the other.
+        (Some(_), None) => bail!("a certificate needs its key: --tls-key, or tls_key in the settings file"),
+        (None, Some(_)) => {
+            bail!("a key needs its certificate: --tls-certificate, or tls_certificate in the settings file")
+        }
     };
     let listen_url = format!("{}://{address}", if certificate.is_some() { "https" } else { "http" });
     let condition = Arc::new(Condition::default());
@@ -159,7 +164,8 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
         is_logged: serve.access_log.unwrap_or_default(),
     };
     let proxies = serve.trusted_proxies.map_or_else(Proxies::loopback, Proxies::new);
-    let doors = Doors::new(core.clone(), site, proxies, condition.clone(), room, stopping.clone());
+    let doors =
+        Doors::new(core.clone(), site, proxies, condition.clone(), room, serve.security_contact, stopping.clone());
     let membership = core.join(&host_name());
     let manner = listen::Manner {
         most,

@@ -5,6 +5,7 @@ mod admin;
 mod backup;
 mod boot;
 mod demo;
+mod doctor;
 mod embedded;
 mod export;
 mod health;
@@ -52,6 +53,8 @@ enum Command {
     Admin(admin::AdminCommand),
     /// Ask the server on this machine whether it is ready, for probes: ends with 0 or 1
     Health(health::HealthCommand),
+    /// Look at what has to be right around a server: database, storage, names, clock, proxy, a push and a pull; and say what helps
+    Doctor(doctor::DoctorCommand),
     /// Bring the database schema up to date before servers of this version are started
     Migrate,
     /// Write the database into a folder of portable files, beside a running or a stopped server
@@ -118,6 +121,7 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         }
         Command::Admin(admin) => runtime.block_on(admin::run(store, admin)).map(|()| ExitCode::SUCCESS),
         Command::Health(command) => runtime.block_on(command.run()),
+        Command::Doctor(command) => runtime.block_on(doctor::run(store, command)),
         Command::Migrate => runtime.block_on(boot::migrate(store)).map(|()| ExitCode::SUCCESS),
         Command::Backup(command) => runtime.block_on(backup::run_backup(store, command)),
         Command::Restore(command) => runtime.block_on(backup::run_restore(store, command)),

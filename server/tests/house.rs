@@ -118,6 +118,7 @@ fn every_module_says_what_it_is() {
 
 /// Every route and every server function, with a test that goes through it. A new one needs a line here, and a test.
 const DOORS: &[(&str, &str)] = &[
+    ("/.well-known/security.txt", "whom_to_tell_of_a_hole"),
     ("/api/v1/cache/{cache}", "cache_record_for_each_caller"),
     ("/api/v1/cache/{cache}/narinfo", "bulk_query_of_every_kind"),
     ("/api/v1/cache/{cache}/multipart-nar", "anonymous_and_readers_cannot_begin_an_upload"),

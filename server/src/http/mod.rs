@@ -20,6 +20,7 @@ pub mod ops;
 pub mod proxies;
 mod rest;
 mod run_log;
+mod security_txt;
 pub mod tls;
 mod typed;
 mod ui;
@@ -80,6 +81,7 @@ impl Doors {
         proxies: Proxies,
         condition: Arc<Condition>,
         Room { requests, is_logged }: Room,
+        security_contact: Option<String>,
         stopping: watch::Receiver<bool>,
     ) -> Doors {
         let router = Router::new()
@@ -90,6 +92,7 @@ impl Doors {
             .merge(node::router(core.clone(), stopping.clone()))
             .merge(run_log::router(core.clone(), stopping))
             .merge(files::router(core.clone()))
+            .merge(security_txt::router(core.clone(), security_contact))
             .merge(hooks::router(core.clone()))
             .merge(audit_file::router(core.clone()))
             .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))

@@ -32,6 +32,10 @@ pub struct ServeSettings {
     #[arg(long, env = "IGLU_SEND_TIMEOUT", value_name = "TIME")]
     pub send_timeout: Option<Span>,
 
+    /// Whom to tell of a hole, for /.well-known/security.txt: mailto:security@example.org, or an address with https:// [default: nobody]
+    #[arg(long, env = "IGLU_SECURITY_CONTACT", value_name = "URI", value_parser = contact)]
+    pub security_contact: Option<String>,
+
     /// Whether each request is logged when it is answered [default: false]
     #[arg(long, env = "IGLU_ACCESS_LOG", value_name = "BOOL")]
     pub access_log: Option<bool>,
@@ -78,6 +82,16 @@ pub struct ServeSettings {
 
     #[command(flatten)]
     pub node: NodeSettings,
+}
+
+/// One line that is a URI, as the standard wants it.
+fn contact(text: &str) -> Result<String, String> {
+    let is_uri = ["mailto:", "https://", "tel:"].iter().any(|scheme| text.starts_with(scheme));
+    if is_uri && !text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        Ok(text.to_owned())
+    } else {
+        Err("write mailto:security@example.org, or an address with https://".to_owned())
+    }
 }
 
 /// How a node works, the server's own or one far away.
