@@ -12,9 +12,9 @@ use http_body::Body as _;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::either::Either;
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 /// How long a connection may be without a request, or take to send the head of one. Clients keep connections for as long as proxies
@@ -63,10 +63,18 @@ pub struct Manner {
     pub tls: Option<TlsAcceptor>,
 }
 
+/// The connections that are open.
+#[derive(Default)]
+struct Open {
+    tasks: TaskTracker,
+    /// From then on a connection ends with the answer to what was asked on it.
+    ending: CancellationToken,
+}
+
 /// Serves until it is told to stop, and then until every request under way has its answer.
 pub async fn serve(listener: TcpListener, doors: Doors, manner: Manner, mut stopping: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(manner.most));
-    let open = GracefulShutdown::new();
+    let open = Open::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -103,8 +111,18 @@ pub async fn serve(listener: TcpListener, doors: Doors, manner: Manner, mut stop
             connection(stream, peer, doors.clone(), &manner, IDLE_WHEN_FULL, permit, &open, stopping.clone());
         }
     }
-    drop(listener);
-    open.shutdown().await;
+    // The runtime learns of connections a moment after the system has them; those would be cut off with the listener.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let (Ok(stream), Ok(permit)) = (stream, room.clone().try_acquire_owned()) {
+                connection(stream, peer, doors.clone(), &manner, IDLE_WHEN_FULL, permit, &open, stopping.clone());
+            }
+        }
+    }
+    open.ending.cancel();
+    open.tasks.close();
+    open.tasks.wait().await;
 }
 
 /// Answers whatever is asked with one line, and closes. What was sent is not read: that would be work.
@@ -121,7 +139,7 @@ fn connection(
     manner: &Manner,
     idle: Duration,
     permit: OwnedSemaphorePermit,
-    open: &GracefulShutdown,
+    open: &Open,
     mut stopping: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
@@ -139,9 +157,9 @@ fn connection(
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
         .max_header_list_size(LONGEST_HEAD);
-    let watcher = open.watcher();
+    let ending = open.ending.clone();
     let (tls, send_timeout) = (manner.tls.clone(), manner.send_timeout);
-    tokio::spawn(async move {
+    open.tasks.spawn(async move {
         let begun = tokio::select! {
             begun = begun(stream, tls, idle) => begun,
             // Nothing was asked, and what may be on its way has a moment to come.
@@ -155,7 +173,16 @@ fn connection(
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(send_timeout));
             // How a client ends its connection is its own business.
-            let _ = watcher.watch(builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned()).await;
+            let mut spoken = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service).into_owned());
+            tokio::select! {
+                // First: hyper closes a connection on which it has not read yet, where a request may have come already.
+                biased;
+                _ = spoken.as_mut() => {}
+                () = ending.cancelled() => {
+                    spoken.as_mut().graceful_shutdown();
+                    let _ = spoken.await;
+                }
+            }
         }
         drop(permit);
     });
