@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 site_sources := $(shell find app frontend style public crates/api crates/nix-compat/src -type f 2>/dev/null) Cargo.toml Cargo.lock
 
-.PHONY: run test test-replicas test-soak test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test
+.PHONY: release reproducible sbom audit run test test-replicas test-soak test-nix-all test-faults conformance dev build lint bench test-big fuzz screenshots setup setup-test
 
 ## Sets up, builds, and starts Iglu on 127.0.0.1:8080 with its data in ./data
 run: build
@@ -15,6 +15,24 @@ run: build
 ## One self-contained program: target/release/iglu
 build: setup target/site/.release
 	cargo build --release -p iglu-server --features embed
+
+## The same, without a trace of where it was built: the same source and compiler give the same bytes anywhere
+release: export RUSTFLAGS += --remap-path-prefix=$(CURDIR)=/iglu --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+release: build
+
+## Two release builds in two folders, compared
+reproducible: setup
+	scripts/reproducible.sh
+
+## What is in it: target/iglu.cdx.json, as CycloneDX
+sbom:
+	command -v cargo-cyclonedx >/dev/null || cargo install -q --locked cargo-cyclonedx@0.5.9
+	cargo cyclonedx --quiet --format json --manifest-path server/Cargo.toml --override-filename iglu.cdx
+	mkdir -p target && mv server/iglu.cdx.json target/
+
+## Known holes in what is in it; needs the list of them from the network
+audit: setup-test
+	cargo deny --log-level error check advisories
 
 ## Every check there is
 test: setup-test

@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh build   Rust for wasm32, npm packages, cargo-leptos, wasm-bindgen
 #   scripts/setup.sh test    the above, and what the tests drive: nextest, cargo-deny, Chromium, Nix, PostgreSQL, nginx,
-#                            moto, kubernetes-validate, helm, Prometheus, bubblewrap, git
+#                            moto, kubernetes-validate, helm, Prometheus, bubblewrap, git,
+#                            what the documents speak of: Caddy, rsync, zstd
 #   scripts/setup.sh bench   what `make bench` compares with: nginx, wrk
 #
 # Rust for wasm32 comes from rustup where its server answers. Elsewhere, or with SETUP_DEBIAN_RUST=1, it is Debian's
@@ -105,6 +106,8 @@ if [ "$what" = test ]; then
   command -v setpriv >/dev/null && command -v flock >/dev/null || { step "setpriv, flock"; debian util-linux; }
   PATH=$PATH:/usr/sbin command -v mkfs.ext4 >/dev/null || { step "mount, mkfs.ext4"; debian mount e2fsprogs; }
   command -v promtool >/dev/null || { step "Prometheus, which the metrics are read with"; debian prometheus; }
+  command -v caddy >/dev/null || { step "Caddy, whose settings the documents have"; debian caddy; }
+  command -v rsync >/dev/null && command -v zstd >/dev/null || { step "rsync, zstd"; debian rsync zstd; }
   command -v systemd-analyze >/dev/null || { step "systemd, which the units are checked with"; debian systemd; }
   python3 -c 'import ensurepip, venv' 2>/dev/null || { step "Python"; debian python3 python3-venv; }
   step "moto, kubernetes-validate, helm"

@@ -36,6 +36,7 @@ suite() {
 
 check "formatting" cargo fmt --all --check
 check "lints" cargo clippy --quiet --all-targets -- -D warnings
+check "lints without traces" cargo clippy --quiet -p iglu-server --no-default-features -- -D warnings
 check "lints of the browser's side" cargo clippy --quiet -p iglu-frontend --target wasm32-unknown-unknown -- -D warnings
 check "fuzz targets build" env CARGO_TARGET_DIR=target/fuzz cargo check --quiet --manifest-path crates/nix-compat/fuzz/Cargo.toml
 check "licences and bans" cargo deny --log-level error check licenses bans sources

@@ -10,7 +10,7 @@ use leptos_meta::MetaTags;
 pub struct AssetRoot(pub String);
 
 /// Puts the chosen theme on the document before anything is painted.
-const THEME_SCRIPT: &str = "try{let t=localStorage.getItem('iglu-theme');\
+pub const THEME_SCRIPT: &str = "try{let t=localStorage.getItem('iglu-theme');\
     if(t==='light'||t==='dark')document.documentElement.dataset.theme=t}catch{}";
 
 /// The whole document. `{root}/{pkg}/{name}.css`, `.js` and `.wasm` are what cargo-leptos leaves in the site folder.

@@ -3,6 +3,9 @@
 /** For anybody. */
 export const open = ["/login", "/setup/no-such-link", "/invite/no-such-link", "/caches/main", "/caches/main/paths", "/caches/main/keys", "/no/such/page"];
 
+/** Rendered by the server alone. */
+export const documents = ["/docs", "/docs/operations/reverse-proxy", "/docs/reference/settings", "/docs/api", "/docs/nothing"];
+
 /** For who is logged in. */
 export const closed = [
   "/",

@@ -64,7 +64,9 @@ async fn the_server_ends_in_order_and_keeps_its_counts() {
     for _ in 0..7 {
         server.http().get(&format!("{}/main/{}.narinfo", server.url(), "1".repeat(32))).await.unwrap();
     }
-    assert_eq!(server.http().get(&format!("{}/live", server.ops_url())).await.unwrap().status, 200);
+    for probe in ["live", "serving"] {
+        assert_eq!(server.http().get(&format!("{}/{probe}", server.ops_url())).await.unwrap().status, 200, "{probe}");
+    }
     let ended = Command::new("kill").arg(server.pid().unwrap().to_string()).status().unwrap();
     assert!(ended.success());
     let status = tokio::time::timeout(Duration::from_secs(20), server.ended()).await.expect("ends in time").unwrap();

@@ -5,25 +5,30 @@ use crate::{
     embedded,
     http::{Doors, Room, listen, ops, proxies::Proxies, tls::Certificate},
     metrics,
-    settings::{LogFormat, ServeSettings, Span, StoreSettings},
+    settings::{ServeSettings, Span, StoreSettings},
     site::Site,
+    telemetry::Telemetry,
 };
 use anyhow::{Context, bail};
 use iglu_api::{Timestamp, instance::Setting};
 use iglu_core::{
-    Core, CoreConfig, Error, Limits, Location, Schema, StorageSettings, clock::Clock, reconcile::Reconciler,
+    Core, CoreConfig, Error, Limits, Location, Rates, Schema, StorageSettings, clock::Clock, reconcile::Reconciler,
 };
 use ops::Condition;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::{
     fs::{File, TryLockError},
-    io::{ErrorKind, IsTerminal, Read, Write},
-    net::SocketAddr,
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpSocket, sync::watch};
-use tracing_subscriber::EnvFilter;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
+use tracing::Instrument;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 pub const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
@@ -121,7 +126,7 @@ pub fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
 
 /// Runs the server until it is told to end. `shown` are its settings for administrators.
 pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Setting>) -> anyhow::Result<()> {
-    start_log(&serve)?;
+    let telemetry = Telemetry::start(&serve)?;
     let recorder = metrics::install()?;
     // The address is ours from now on; connections are refused until there is somebody to answer them.
     let socket = bound("listening", serve.listen.unwrap_or(DEFAULT_LISTEN))?;
@@ -138,13 +143,17 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
     };
     let listen_url = format!("{}://{address}", if certificate.is_some() { "https" } else { "http" });
     let condition = Arc::new(Condition::default());
-    let ops = axum::serve(ops_socket.listen(BACKLOG)?, ops::router(condition.clone(), recorder));
+    let ops = axum::serve(listening(ops_socket)?, ops::router(condition.clone(), recorder));
     let ops = tokio::spawn(ops.into_future());
     let alone = alone(&store)?;
     let mut limits = Limits::default();
     if let Some(rate) = serve.scrub_rate {
         limits.scrub_bytes_per_second = (rate > 0).then(|| u64::from(rate) << 20);
     }
+    limits.rates = Rates {
+        anonymous: serve.anonymous_rate.and_then(NonZeroU32::new),
+        token: serve.token_rate.and_then(NonZeroU32::new),
+    };
     limits.run_lease = millis(serve.run_lease, limits.run_lease);
     limits.open_uploads = serve.open_uploads.unwrap_or(limits.open_uploads);
     let core = tokio::select! {
@@ -176,7 +185,7 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
         let clock = core.clone();
         tokio::spawn(certificate.clone().keep(move || clock.now(), stopping.clone()));
     }
-    let main = tokio::spawn(listen::serve(socket.listen(BACKLOG)?, doors, manner, stopping.clone()));
+    let main = tokio::spawn(listen::serve(listening(socket)?, doors, manner, stopping.clone()));
     let reconcilers: Vec<_> =
         Reconciler::ALL.into_iter().map(|one| tokio::spawn(reconcile(one, core.clone(), stopping.clone()))).collect();
     condition.serves(core.clone());
@@ -213,6 +222,7 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
     membership.leave().await;
     core.close().await?;
     ops.abort();
+    telemetry.end().await;
     Ok(())
 }
 
@@ -249,15 +259,29 @@ fn millis(span: Option<Span>, default: i64) -> i64 {
     span.map_or(default, |Span(millis)| millis)
 }
 
+/// Two that wait to start have the same address, until one of them listens.
+fn listening(socket: TcpSocket) -> anyhow::Result<TcpListener> {
+    let address = socket.local_addr()?;
+    socket.listen(BACKLOG).map_err(|error| not_ours("listening", address, &error))
+}
+
+fn not_ours(what: &'static str, address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{what} on {address}: {error}: another program listens there; end it, or choose another address"
+        ),
+        _ => anyhow::anyhow!("{what} on {address}: {error}"),
+    }
+}
+
 fn bound(what: &'static str, address: SocketAddr) -> anyhow::Result<TcpSocket> {
+    // Where the system has no IPv6, everybody is everybody with IPv4.
+    let has_none = address.is_ipv6() && address.ip().is_unspecified() && TcpSocket::new_v6().is_err();
+    let address = if has_none { SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()) } else { address };
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // The port of a server that ended a moment ago is free.
     socket.set_reuseaddr(true)?;
-    let cure = "another program listens there; end it, or choose another address";
-    socket.bind(address).map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => anyhow::anyhow!("{what} on {address}: {error}: {cure}"),
-        _ => anyhow::anyhow!("{what} on {address}: {error}"),
-    })?;
+    socket.bind(address).map_err(|error| not_ours(what, address, &error))?;
     Ok(socket)
 }
 
@@ -298,7 +322,7 @@ async fn reconcile(one: Reconciler, core: Core, mut stopping: watch::Receiver<bo
         let started = std::time::Instant::now();
         // What another server does is looked at again after as long: it may have ended by then.
         if core.work_is_ours(one) {
-            match core.work_run(one).await {
+            match core.work_run(one).instrument(tracing::debug_span!("work", otel.name = one.name())).await {
                 Ok(()) => metrics::reconciled(one, started.elapsed()),
                 Err(error) => {
                     metrics::reconcile_failed(one);
@@ -325,20 +349,6 @@ async fn greet(core: &Core) -> anyhow::Result<()> {
         )?;
     }
     Ok(out.flush()?)
-}
-
-fn start_log(serve: &ServeSettings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(serve.log.as_deref().unwrap_or("info")).context("the log filter")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    match serve.log_format.unwrap_or_default() {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
 }
 
 pub async fn asked_to_stop() -> anyhow::Result<()> {

@@ -17,13 +17,9 @@ impl HealthCommand {
     /// Says what the server says of itself.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let mut address = self.ops_listen.unwrap_or(boot::DEFAULT_OPS_LISTEN);
-        // Where it listens for everybody, it listens here too.
+        // What listens for everybody listens for IPv4 too; containers often have no ::1.
         if address.ip().is_unspecified() {
-            let here: std::net::IpAddr = match address {
-                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-            };
-            address.set_ip(here);
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;

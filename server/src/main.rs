@@ -20,6 +20,7 @@ mod reference;
 mod settings;
 mod site;
 mod size;
+mod telemetry;
 mod transfer;
 mod verb;
 

@@ -9,7 +9,9 @@ use axum::{
 };
 use iglu_api::run::RunState;
 use iglu_core::{Core, reconcile::Reconciler};
-use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{
     sync::LazyLock,
@@ -28,17 +30,25 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_pushed_paths_total", Kind::Counter, "Store paths pushed, by cache"),
     ("iglu_push_bytes_received_total", Kind::Counter, "Bytes of NAR files received"),
     ("iglu_verification_failures_total", Kind::Counter, "Pushes refused because the bytes were not what was claimed"),
+    ("iglu_signatures_total", Kind::Counter, "Signatures made with keys of caches"),
+    ("iglu_signatures_due", Kind::Gauge, "Signatures that new keys have yet to make on older paths"),
     ("iglu_uploads_open", Kind::Gauge, "Multipart uploads under way"),
     (
         "iglu_upload_oldest_timestamp_seconds",
         Kind::Gauge,
         "When the oldest open upload began, since 1970; 0 where none is open",
     ),
-    ("iglu_authentication_failures_total", Kind::Counter, "Tokens and passwords that were no good, by kind"),
+    ("iglu_authentication_failures_total", Kind::Counter, "Tokens, passwords and addresses that were no good, by kind"),
     ("iglu_database_errors_total", Kind::Counter, "Failures of the database"),
     ("iglu_storage_errors_total", Kind::Counter, "Failures of the storage"),
     ("iglu_cache_paths", Kind::Gauge, "Store paths, by cache"),
     ("iglu_cache_bytes", Kind::Gauge, "Bytes of the NAR files of a cache's paths"),
+    (
+        "iglu_files_bytes",
+        Kind::Gauge,
+        "Bytes of the NAR files of all caches, each once: less than the sum of iglu_cache_bytes by what caches share",
+    ),
+    ("iglu_files_unpacked_bytes", Kind::Gauge, "Bytes of what is in them, without compression"),
     ("iglu_storage_free_bytes", Kind::Gauge, "Free bytes of the storage's file system"),
     ("iglu_storage_total_bytes", Kind::Gauge, "Bytes of the storage's file system"),
     ("iglu_storage_seconds", Kind::Histogram, "Time of one storage operation, by operation"),
@@ -58,6 +68,7 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ("iglu_damaged_files_total", Kind::Counter, "Stored files found damaged"),
     ("iglu_scrubbed_bytes_total", Kind::Counter, "Bytes of stored files read again to find damage"),
     ("iglu_shed_total", Kind::Counter, "Connections and requests that were told to come again, by what was too much"),
+    ("iglu_rate_limited_total", Kind::Counter, "Requests beyond a limit of one sender, by the limit"),
     (
         "iglu_certificate_expiry_timestamp_seconds",
         Kind::Gauge,
@@ -65,6 +76,11 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ),
     ("iglu_leader", Kind::Gauge, "1 at the server that does the background work that is done once for a database"),
     ("iglu_replicas", Kind::Gauge, "Servers of this database that this one hears, itself included"),
+    (
+        "iglu_clock_skew_seconds",
+        Kind::Gauge,
+        "By how much this server's clock is ahead of the database's; 0 with SQLite",
+    ),
     ("iglu_live_listeners", Kind::Gauge, "Open streams of live pages"),
     ("iglu_runs_total", Kind::Counter, "Runs of builders that ended, by state"),
     ("iglu_run_seconds", Kind::Histogram, "Time from the start of a run to its end"),
@@ -77,6 +93,16 @@ const TABLE: &[(&str, Kind, &str)] = &[
     ),
     ("iglu_nodes", Kind::Gauge, "Nodes that take work"),
     ("iglu_node_capacity", Kind::Gauge, "Runs that they take at a time"),
+    ("iglu_connections_open", Kind::Gauge, "Connections of clients and proxies"),
+    ("iglu_requests_open", Kind::Gauge, "Requests under way, those that memory answers aside"),
+    ("process_cpu_seconds_total", Kind::Counter, "Seconds of processor time of this server"),
+    ("process_open_fds", Kind::Gauge, "Open files and connections of this server"),
+    ("process_max_fds", Kind::Gauge, "Open files and connections that the system lets it have"),
+    ("process_resident_memory_bytes", Kind::Gauge, "Memory that this server has, in bytes"),
+    ("process_virtual_memory_bytes", Kind::Gauge, "Addresses that this server has, in bytes"),
+    ("process_virtual_memory_max_bytes", Kind::Gauge, "Addresses that the system lets it have, in bytes"),
+    ("process_start_time_seconds", Kind::Gauge, "When this server started, since 1970"),
+    ("process_threads", Kind::Gauge, "Threads of this server"),
     ("iglu_cache_derivation_count", Kind::Gauge, "Store paths, by cache (name of the earlier Iglu)"),
     ("iglu_cache_size", Kind::Gauge, "Bytes of a cache (name of the earlier Iglu)"),
     ("iglu_cache_requests_total", Kind::Counter, "Narinfo and NAR requests, by cache (name of the earlier Iglu)"),
@@ -135,7 +161,10 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
     for what in ["connections", "requests"] {
         counter!("iglu_shed_total", "what" => what).absolute(0);
     }
-    for kind in ["token", "password"] {
+    for limit in ["anonymous", "token", "guesses", "login"] {
+        counter!("iglu_rate_limited_total", "limit" => limit).absolute(0);
+    }
+    for kind in ["token", "password", "network"] {
         counter!("iglu_authentication_failures_total", "kind" => kind).absolute(0);
     }
     for state in RunState::ALL.into_iter().filter(|state| state.is_over()) {
@@ -145,6 +174,7 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
         drop(histogram!(name));
     }
     gauge!("iglu_certificate_expiry_timestamp_seconds").set(0.0);
+    gauge!("iglu_clock_skew_seconds").set(0.0);
     gauge!("iglu_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
@@ -178,7 +208,7 @@ impl NixRoute {
         NixRoute::AtticConfig,
     ];
 
-    fn pattern(self) -> &'static str {
+    pub fn pattern(self) -> &'static str {
         match self {
             NixRoute::CacheInfo => "/{cache}/nix-cache-info",
             NixRoute::Narinfo => "/{cache}/{hash}.narinfo",
@@ -225,7 +255,12 @@ pub fn nix_request(route: NixRoute, status: StatusCode, started: Instant) {
 pub async fn measure(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
-    let response = next.run(request).await;
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    // Whoever traces the request learns it from here.
+    if let Some(matched) = matched {
+        response.extensions_mut().insert(matched);
+    }
     histogram!("iglu_http_request_seconds", "route" => route.clone()).record(started.elapsed());
     let status = response.status().as_str().to_owned();
     counter!("iglu_http_requests_total", "route" => route, "status" => status).increment(1);
@@ -245,8 +280,35 @@ pub fn reconcile_failed(work: Reconciler) {
     counter!("iglu_reconcile_failures_total", "work" => work.name()).increment(1);
 }
 
-/// Takes over what core counts by itself.
+/// Something that is open for as long as this lives.
+pub struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: &'static LazyLock<Gauge>) -> Open {
+        gauge.increment(1);
+        Open((**gauge).clone())
+    }
+
+    pub fn connection() -> Open {
+        static CONNECTIONS: LazyLock<Gauge> = LazyLock::new(|| gauge!("iglu_connections_open"));
+        Open::new(&CONNECTIONS)
+    }
+
+    pub fn request() -> Open {
+        static REQUESTS: LazyLock<Gauge> = LazyLock::new(|| gauge!("iglu_requests_open"));
+        Open::new(&REQUESTS)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}
+
+/// Takes over what core counts by itself, and what the system knows of this process.
 pub async fn collect(core: &Core) {
+    metrics_process::Collector::default().collect();
     for cache in core.caches() {
         let name = || cache.name.to_string();
         let counters = cache.counters();
@@ -267,8 +329,16 @@ pub async fn collect(core: &Core) {
     }
     counter!("iglu_push_bytes_received_total").absolute(core.totals.push_bytes.get());
     counter!("iglu_verification_failures_total").absolute(core.totals.verification_failures.get());
+    counter!("iglu_signatures_total").absolute(core.totals.signatures.get());
+    if let Ok(due) = core.signatures_due().await {
+        gauge!("iglu_signatures_due").set(due as f64);
+    }
+    if let Ok(bytes) = core.nar_bytes().await {
+        gauge!("iglu_files_bytes").set(bytes.files as f64);
+        gauge!("iglu_files_unpacked_bytes").set(bytes.unpacked as f64);
+    }
     gauge!("iglu_leader").set(f64::from(u8::from(core.is_leader())));
-    gauge!("iglu_replicas").set(core.replica_list().len().max(1) as f64);
+    gauge!("iglu_replicas").set(core.replica_count() as f64);
     gauge!("iglu_live_listeners").set(core.events.listeners() as f64);
     if let Ok((open, oldest)) = core.push().open_uploads().await {
         gauge!("iglu_uploads_open").set(open as f64);

@@ -43,23 +43,26 @@ fn cell(text: &str) -> String {
 #[test]
 fn settings_are_described() {
     let command = Cli::command();
-    let mut page = "# Settings, one by one\n\nA flag beats the variable, the variable beats the file. [What they are for](../operations/settings.md)\n\n\
-                    | flag | variable | in the file | without it | meaning |\n|---|---|---|---|---|\n"
+    let mut page = "# Settings, one by one\n\nA flag beats the variable, the variable beats the file. The variable of `--public-url` is `IGLU_PUBLIC_URL`, and in the \
+                    file it is `public_url`; so it is with all of them. The file is what `--config FILE` or `IGLU_CONFIG` names. [What they are \
+                    for](../operations/settings.md)\n\n| flag | without it | meaning |\n|---|---|---|\n"
         .to_owned();
     for arg in settings::all(&command) {
         let (meaning, default) = about(arg);
+        assert!(!meaning.is_empty(), "{}", arg.get_id());
+        let (flag, id) = (arg.get_long().unwrap_or_default(), arg.get_id().as_str());
         let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
-        assert!(!meaning.is_empty() && variable.is_some(), "{}", arg.get_id());
-        let _ = writeln!(
-            page,
-            "| `--{}` | `{}` | `{}` | {} | {} |",
-            arg.get_long().unwrap_or_default(),
-            variable.unwrap_or_default(),
-            arg.get_id(),
-            cell(&default),
-            cell(&meaning)
-        );
+        assert_eq!((flag.replace('-', "_").as_str(), variable), (id, Some(format!("IGLU_{}", id.to_uppercase()))));
+        let _ = writeln!(page, "| `--{flag}` | {} | {} |", cell(&default), cell(&meaning));
     }
+    // Read where they are needed; whoever lists processes sees flags.
+    page += "\nSecrets come by variables alone, since everybody on a machine can see flags:\n\n\
+             | variable | meaning |\n|---|---|\n\
+             | `IGLU_MASTER_KEY` | The master key itself, instead of `--master-key-file` |\n\
+             | `IGLU_S3_ACCESS_KEY_ID`, `IGLU_S3_SECRET_ACCESS_KEY` | Credentials of the bucket; without them, what AWS programs find |\n\
+             | `IGLU_TOKEN` | The token of verbs that go to a server, with `IGLU_SERVER` for its address |\n\
+             | `IGLU_NODE_TOKEN` | The secret of `iglu node` |\n\
+             | `IGLU_FROM_DATABASE`, `IGLU_FROM_S3_ACCESS_KEY_ID`, `IGLU_FROM_S3_SECRET_ACCESS_KEY` | What `iglu import` reads from |\n";
     is_kept("settings.md", &page);
 }
 
@@ -75,6 +78,7 @@ fn commands_are_described() {
         if !own.is_empty() && path != "iglu serve" {
             for arg in own {
                 let (meaning, default) = super::reference::about(arg);
+                assert!(!meaning.is_empty(), "{path}: {}", arg.get_id());
                 let value =
                     arg.get_value_names().map(|names| names[0].to_string()).filter(|_| arg.get_action().takes_values());
                 let name = match (arg.get_long(), &value) {

@@ -1,5 +1,7 @@
 //! Caches: list, look at, create.
 
+#![allow(clippy::too_many_arguments, reason = "what a form has, by the names of its fields")]
+
 use super::UiError;
 use iglu_api::cache::{self as api, CacheDetail, CacheSummary};
 use leptos::prelude::*;
@@ -69,7 +71,7 @@ pub async fn cache_create(
 }
 
 /// Changes what the settings page shows. `seen` is what it showed, as JSON: whoever changed it meanwhile is not overruled unseen.
-/// `client_filter_keys` and `upstreams` are lists with blanks or line breaks between.
+/// `client_filter_keys`, `upstreams` and `networks` are lists with blanks or line breaks between.
 #[server]
 pub async fn cache_change(
     name: String,
@@ -79,6 +81,7 @@ pub async fn cache_change(
     #[server(default)] is_lenient: bool,
     #[server(default)] client_filter_keys: String,
     #[server(default)] upstreams: String,
+    #[server(default)] networks: String,
 ) -> Result<(), UiError> {
     use iglu_api::cache::Visibility;
     let call = super::context::Call::here()?;
@@ -95,6 +98,7 @@ pub async fn cache_change(
         is_lenient: Some(is_lenient),
         client_filter_keys: Some(words(&client_filter_keys)),
         upstreams: Some(words(&upstreams)),
+        networks: Some(words(&networks)),
     };
     call.core.refresh().await?;
     let before = settings_of(&call.core.cache().get(&call.caller, &name).await?);
@@ -112,6 +116,7 @@ pub fn settings_of(detail: &CacheDetail) -> api::CacheChange {
         is_lenient: Some(detail.is_lenient),
         client_filter_keys: Some(detail.client_filter_keys.clone()),
         upstreams: Some(detail.upstreams.clone()),
+        networks: Some(detail.networks.clone()),
     }
 }
 

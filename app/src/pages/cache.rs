@@ -44,6 +44,7 @@ fn Head(cache: CacheDetail) -> impl IntoView {
     let name = cache.summary.name.to_string();
     let visibility = cache.summary.visibility;
     let priority = cache.summary.priority;
+    let is_bound = !cache.networks.is_empty();
     let may_change = cache.permission >= Some(Permission::Admin);
     let may_push = cache.permission >= Some(Permission::Push);
     let trail = match cache.permission {
@@ -63,6 +64,7 @@ fn Head(cache: CacheDetail) -> impl IntoView {
                 view! {
                     <p class="flex flex-wrap items-center gap-x-2 gap-y-1 text-soft">
                         <VisibilityBadge visibility /> {format!("priority {priority}")}
+                        {is_bound.then_some(" · from its networks only")}
                     </p>
                 }
             }

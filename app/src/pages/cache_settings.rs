@@ -79,7 +79,7 @@ fn Settings(detail: CacheDetail, change: ServerAction<CacheChange>) -> impl Into
             <ActionForm action=change attr:class="card flex max-w-3xl flex-col gap-5 p-5">
                 <Refusal
                     error
-                    fields=&["visibility", "priority", "is_lenient", "client_filter_keys", "upstreams"]
+                    fields=&["visibility", "networks", "priority", "is_lenient", "client_filter_keys", "upstreams"]
                 />
                 <input r#type="hidden" name="name" value=detail.summary.name.to_string() />
                 <input r#type="hidden" name="seen" value=seen />
@@ -88,6 +88,15 @@ fn Settings(detail: CacheDetail, change: ServerAction<CacheChange>) -> impl Into
                     legend="Who may pull"
                     choices=&VISIBILITIES
                     value=detail.summary.visibility.as_str()
+                    error
+                />
+                <TextArea
+                    name="networks"
+                    label="Networks"
+                    value=detail.networks.join("\n")
+                    placeholder="10.0.0.0/8"
+                    rows=2
+                    help="From where the cache may be used, one network a line; empty for everywhere. Runs of builders and administrators of the server are let in all the same."
                     error
                 />
                 <Field

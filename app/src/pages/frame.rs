@@ -146,6 +146,15 @@ fn Navigation(frame: Frame, path: Memo<String>) -> impl IntoView {
             <div class="flex items-center gap-1">{person}</div>
             <div class="flex items-center gap-1 pl-1">
                 <ThemeToggle />
+                <a
+                    class="button button-plain button-small px-1.5"
+                    href="/docs"
+                    rel="external"
+                    aria-label="Documentation"
+                    title="Documentation"
+                >
+                    <Icon glyph=icon::BOOK />
+                </a>
                 <button
                     r#type="button"
                     class="button button-plain button-small needs-live px-1.5"

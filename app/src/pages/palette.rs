@@ -44,7 +44,8 @@ fn known(frame: &Frame) -> Vec<Goal> {
         Goal::new("Tokens", "page", icon::TOKEN, "/tokens"),
         Goal::new("Account", "page", icon::PERSON, "/account"),
         Goal::new("New token", "action", icon::PLUS, "/tokens/new"),
-        Goal::new("API reference", "page", icon::TERMINAL, "/docs"),
+        Goal::new("Documentation", "page", icon::BOOK, "/docs"),
+        Goal::new("REST API", "page", icon::TERMINAL, "/docs/api"),
     ];
     if frame.me.as_ref().is_some_and(|me| me.is_admin) {
         goals.extend([
@@ -127,7 +128,7 @@ pub fn Palette(frame: Frame) -> impl IntoView {
             dialog::close(PALETTE);
             set_text.set(String::new());
             // Pages that are not of the app.
-            if goal.href == "/docs" {
+            if goal.href.starts_with("/docs") {
                 _ = window().location().set_href(&goal.href);
             } else {
                 navigate(&goal.href, Default::default());

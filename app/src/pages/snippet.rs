@@ -143,6 +143,7 @@ mod tests {
             is_lenient: false,
             client_filter_keys: Vec::new(),
             upstreams: Vec::new(),
+            networks: Vec::new(),
             compression: PreferredCompression::Zstd,
             permission: Some(Permission::Push),
         }

@@ -35,6 +35,8 @@ pub const TERMINAL: Glyph = "M2 3h12v10H2zM4.5 6l2 2-2 2M8.5 10.5h3";
 pub const SERVER: Glyph = "M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.1M5 11h.1";
 pub const PIN: Glyph = "M5.5 2.5h5M6.5 2.5v4L4 9.5h8L9.5 6.5v-4M8 9.5v4";
 pub const FOLDER: Glyph = "M2 4h4l1.5 1.5H14V13H2z";
+pub const BOOK: Glyph =
+    "M8 4c-1.2-.9-2.9-1.3-5.5-1.3v9.6c2.6 0 4.3.4 5.5 1.3 1.2-.9 2.9-1.3 5.5-1.3V2.7C10.9 2.7 9.2 3.1 8 4zM8 4v9.6";
 pub const FILE: Glyph = "M4 2.5h5l3 3v8H4zM9 2.5v3h3";
 pub const LINK: Glyph = "M6.5 9.5l3-3M7.5 5l2-2a2.5 2.5 0 0 1 3.5 3.5l-2 2M8.5 11l-2 2A2.5 2.5 0 0 1 3 9.5l2-2";
 pub const BUILDER: Glyph = "M2.5 13.5 8 8M6.5 3.5 9 2l5 5-1.5 2.5-2-.5-3.5-3.5zM2.5 13.5l-.5-.5";

@@ -81,6 +81,8 @@ pub struct CacheChange {
     pub client_filter_keys: Option<Vec<String>>,
     /// URLs of caches that this one sits on top of: what they have need not be pushed here.
     pub upstreams: Option<Vec<String>>,
+    /// Networks from which it may be used, such as `10.0.0.0/8`; none for everywhere.
+    pub networks: Option<Vec<String>>,
 }
 
 impl CacheCreate {
@@ -188,6 +190,8 @@ pub struct CacheDetail {
     pub is_lenient: bool,
     pub client_filter_keys: Vec<String>,
     pub upstreams: Vec<String>,
+    /// Networks from which it may be used; none for everywhere.
+    pub networks: Vec<String>,
     /// What the caller may do here; `None` for a caller that may not even pull.
     pub permission: Option<Permission>,
 }

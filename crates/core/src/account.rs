@@ -81,7 +81,9 @@ impl Accounts<'_> {
     pub async fn caller_by_session(&self, session: &str, address: &str) -> Result<Caller> {
         let core = self.0;
         let found = core.db.session_find(&secret::hash(session)).await?.filter(|found| found.expires_at > core.now().0);
-        let Some(found) = found else { return Ok(Caller::ANONYMOUS) };
+        let Some(found) = found else {
+            return Ok(Caller::Anonymous { problem: None, address: address.to_owned() });
+        };
         core.activity.session_seen(found.id, core.now());
         Ok(Caller::Person(Arc::new(Person {
             account_id: found.account_id,

@@ -23,6 +23,8 @@ use std::{
 
 /// Files and callers remembered between two flushes; beyond that the moment of use is lost, never memory.
 const MOST_REMEMBERED: usize = 100_000;
+/// Rows that are written in one transaction.
+const AT_A_TIME: usize = 500;
 
 /// Totals of one cache since this process began. Monotonic.
 #[derive(Debug, Default)]
@@ -178,17 +180,28 @@ impl Activity {
                 *cache.state.counters.flushed.lock().unwrap_or_else(PoisonError::into_inner) = total;
             }
         }
-        let files = take(&self.files);
-        if !files.is_empty() {
-            db.files_pulled(&files, Salt::day_of(now)).await?;
+        let mut files = &take(&self.files)[..];
+        while !files.is_empty() {
+            // Each of these is one transaction: what is given back was not written.
+            let (some, rest) = files.split_at(files.len().min(AT_A_TIME));
+            if let Err(error) = db.files_pulled(some, Salt::day_of(now)).await {
+                let mut kept = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+                for (file, (at, pulls)) in files {
+                    let (last, count) = kept.entry(*file).or_default();
+                    *last = (*last).max(*at);
+                    *count = count.saturating_add(*pulls);
+                }
+                return Err(error);
+            }
+            files = rest;
         }
         let tokens = take(&self.tokens);
         if !tokens.is_empty() {
-            db.token_used(&tokens).await?;
+            db.token_used(&tokens).await.inspect_err(|_| give_back(&self.tokens, &tokens))?;
         }
         let sessions = take(&self.sessions);
         if !sessions.is_empty() {
-            db.session_seen(&sessions).await?;
+            db.session_seen(&sessions).await.inspect_err(|_| give_back(&self.sessions, &sessions))?;
         }
         Ok(())
     }
@@ -198,6 +211,14 @@ fn note<K: Hash + Eq>(moments: &Mutex<HashMap<K, i64>>, id: K, at: Timestamp) {
     let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
     if moments.len() < MOST_REMEMBERED || moments.contains_key(&id) {
         moments.insert(id, at.0);
+    }
+}
+
+fn give_back<K: Hash + Eq + Copy>(moments: &Mutex<HashMap<K, i64>>, taken: &[(K, i64)]) {
+    let mut moments = moments.lock().unwrap_or_else(PoisonError::into_inner);
+    for (id, at) in taken {
+        let kept = moments.entry(*id).or_insert(*at);
+        *kept = (*kept).max(*at);
     }
 }
 

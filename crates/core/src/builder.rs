@@ -237,7 +237,7 @@ impl Builders<'_> {
 /// What is said of a thing that is not there, and of one in a cache that the caller may not see: the same.
 pub(crate) fn hidden(caller: &Caller, what: &str) -> Error {
     match caller {
-        Caller::Anonymous { problem } => {
+        Caller::Anonymous { problem, .. } => {
             let problem = problem.as_deref().unwrap_or("no token was sent");
             Error::Unauthenticated(format!("{problem}; {what} may need a token for its cache"))
         }

@@ -7,6 +7,7 @@ use crate::{
     db::{self, CacheUpdate, NewCache, NewKey},
     directory::{Cache, sealing_purpose},
     error::{Error, Result},
+    network::Networks,
 };
 use iglu_api::{
     Timestamp,
@@ -84,6 +85,9 @@ impl Caches<'_> {
         if let Some(keys) = &change.client_filter_keys {
             check_filter_keys(keys)?;
         }
+        if let Some(networks) = &change.networks {
+            Networks::parse(networks.iter().map(String::as_str))?;
+        }
         match &change.upstreams {
             Some(urls) => checked_upstreams(urls, &self.0.address()).map(drop),
             None => Ok(()),
@@ -99,12 +103,23 @@ impl Caches<'_> {
             Some(urls) => checked_upstreams(urls, &core.address())?,
             None => cache.upstreams.clone(),
         };
+        let networks = match &change.networks {
+            Some(networks) => Networks::parse(networks.iter().map(String::as_str))?,
+            None => cache.networks.clone(),
+        };
+        if networks != cache.networks && !caller.is_let_in(&networks) {
+            let address = caller.address();
+            let message =
+                format!("your own address, {address}, is in none of these networks: you would shut yourself out");
+            return Err(Error::invalid("networks", message));
+        }
         let update = CacheUpdate {
             is_public: change.visibility.unwrap_or(cache.visibility).is_public(),
             priority: change.priority.unwrap_or(cache.priority).into(),
             is_lenient: change.is_lenient.unwrap_or(cache.is_lenient),
             client_filter_keys: change.client_filter_keys.as_ref().unwrap_or(&cache.client_filter_keys).join(" "),
             upstreams,
+            networks: networks.texts().join(" "),
         };
         let audit = core.audit(caller, "cache.change", name).of(cache.id);
         core.db.cache_update(cache.id, &update, &audit).await?;
@@ -161,6 +176,7 @@ impl Caches<'_> {
             is_lenient: cache.is_lenient,
             client_filter_keys: cache.client_filter_keys.clone(),
             upstreams: cache.upstreams.clone(),
+            networks: cache.networks.texts(),
             signing: if cache.keys.is_empty() { Signing::Client } else { Signing::Server },
             permission: caller.permission(&cache),
         })

@@ -3,15 +3,20 @@
 use crate::{
     directory::Cache,
     error::{Error, Result},
+    network::Networks,
 };
 use iglu_api::{CacheName, Timestamp, UserName, account::Me, cache::Permission, member::Role};
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 /// Who makes a call.
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// Nobody, or somebody whose credentials are no good; then `problem` says why, as a whole sentence part.
-    Anonymous { problem: Option<String> },
+    Anonymous {
+        problem: Option<String>,
+        /// The client's address, where it is known.
+        address: String,
+    },
     /// A script or client with a token.
     Token(Arc<Token>),
     /// A person in a browser.
@@ -72,6 +77,11 @@ fn anyone(cache: &Cache) -> Option<Permission> {
 }
 
 impl Token {
+    /// Whether a run pushes or pulls with it, for as long as it lasts: runs and tokens are counted apart.
+    pub(crate) fn is_of_run(&self) -> bool {
+        self.id < 0
+    }
+
     /// Whether it may do what administrators of the server do.
     fn is_admin(&self) -> bool {
         let opens_all = self.cache_id.is_none() && self.scope == Permission::Admin;
@@ -109,10 +119,27 @@ pub enum Discretion {
 }
 
 impl Caller {
-    pub const ANONYMOUS: Caller = Caller::Anonymous { problem: None };
+    pub const ANONYMOUS: Caller = Caller::Anonymous { problem: None, address: String::new() };
 
-    /// The highest right on `cache`.
+    /// The highest right on `cache`, from where the caller is.
     pub fn permission(&self, cache: &Cache) -> Option<Permission> {
+        if self.is_let_in(&cache.networks) { self.right(cache) } else { None }
+    }
+
+    /// Whether somebody in these networks is meant. Whoever could change the rule is let in from everywhere, so that a wrong one can be
+    /// mended; and runs are, whose nodes the server chose.
+    pub(crate) fn is_let_in(&self, networks: &Networks) -> bool {
+        let is_exempt = match self {
+            Caller::Operator => true,
+            Caller::Person(person) => person.rights.is_admin,
+            Caller::Token(token) => token.is_of_run(),
+            Caller::Anonymous { .. } => false,
+        };
+        is_exempt || networks.contains(self.address().parse::<IpAddr>().ok())
+    }
+
+    /// The highest right on `cache`, wherever the caller is.
+    fn right(&self, cache: &Cache) -> Option<Permission> {
         match self {
             Caller::Anonymous { .. } => anyone(cache),
             Caller::Token(token) => token.on(cache),
@@ -136,6 +163,14 @@ impl Caller {
         let has = self.permission(cache);
         if has >= Some(needed) {
             return Ok(());
+        }
+        if has.is_none() && self.right(cache) >= Some(needed) {
+            metrics::counter!("iglu_authentication_failures_total", "kind" => "network").increment(1);
+            let address = if self.address().is_empty() { "an unknown address" } else { self.address() };
+            return Err(Error::Forbidden(format!(
+                "cache \"{}\" may be used from certain networks only, and {address} is in none of them",
+                cache.name
+            )));
         }
         let reason = self.refusal(&cache.name, needed, has);
         match (self, has) {
@@ -170,8 +205,8 @@ impl Caller {
             ),
         };
         match self {
-            Caller::Anonymous { problem: Some(problem) } => format!("{problem}; {needs}"),
-            Caller::Anonymous { problem: None } => format!("no token was sent; {needs}"),
+            Caller::Anonymous { problem: Some(problem), .. } => format!("{problem}; {needs}"),
+            Caller::Anonymous { problem: None, .. } => format!("no token was sent; {needs}"),
             Caller::Token(token) => match has {
                 Some(has) => format!("token \"{}\" may only {} here; {needs}", token.name, has.as_str()),
                 None => format!("token \"{}\" has no right on cache \"{cache}\"; {needs}", token.name),
@@ -190,7 +225,7 @@ impl Caller {
             Caller::Operator => Ok(()),
             Caller::Person(person) if person.rights.is_admin => Ok(()),
             Caller::Token(token) if token.is_admin() => Ok(()),
-            Caller::Anonymous { problem } => {
+            Caller::Anonymous { problem, .. } => {
                 let problem = problem.as_deref().unwrap_or("no token was sent");
                 let needs = "an administrator who is logged in, or a token with admin for every cache";
                 Err(Error::Unauthenticated(format!("{problem}; {doing} needs {needs}")))
@@ -212,7 +247,7 @@ impl Caller {
         match self {
             Caller::Anonymous { .. } => "anonymous".to_owned(),
             // Runs have their own words.
-            Caller::Token(token) if token.id < 0 => token.name.clone(),
+            Caller::Token(token) if token.is_of_run() => token.name.clone(),
             Caller::Token(token) => format!("token {}", token.name),
             Caller::Person(person) => person.name.to_string(),
             Caller::Operator => "operator".to_owned(),
@@ -224,7 +259,8 @@ impl Caller {
         match self {
             Caller::Token(token) => &token.address,
             Caller::Person(person) => &person.address,
-            Caller::Anonymous { .. } | Caller::Operator => "",
+            Caller::Anonymous { address, .. } => address,
+            Caller::Operator => "",
         }
     }
 

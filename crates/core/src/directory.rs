@@ -4,6 +4,7 @@ use crate::{
     activity::Counters,
     db::{CacheRow, ClientKeyRow, Db, KeyRow},
     error::{Error, Result},
+    network::Networks,
     secret::MasterKey,
 };
 use arc_swap::ArcSwap;
@@ -43,6 +44,8 @@ pub struct Cache {
     pub client_filter_keys: Vec<String>,
     /// URLs of the caches that this one sits on top of, in the order to be asked.
     pub upstreams: Vec<String>,
+    /// From where it may be used.
+    pub networks: Networks,
     pub retention: Retention,
     pub limits: PushLimits,
     pub(crate) state: Arc<CacheState>,
@@ -93,8 +96,14 @@ impl Cache {
         Ok(self.limits.upload_bytes.map_or(most, |limit| limit.min(most)))
     }
 
+    /// Whether nobody needs a token to pull.
     pub fn is_public(&self) -> bool {
         self.visibility.is_public()
+    }
+
+    /// Whether everybody may pull, wherever they are: then proxies may keep what they saw and give it to others.
+    pub fn is_for_everybody(&self) -> bool {
+        self.is_public() && self.networks.is_everywhere()
     }
 
     /// What was asked of it since this process began.
@@ -122,6 +131,8 @@ struct Snapshot {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     snapshot: ArcSwap<Snapshot>,
+    /// One reads at a time: what was read earlier does not take the place of what was read later.
+    turn: tokio::sync::Mutex<()>,
     /// Another server pushed or took out.
     counts_are_old: AtomicBool,
 }
@@ -171,6 +182,7 @@ impl Directory {
 
     /// Reads everything again. The generation is read first: a change during the load makes the next check load again.
     pub async fn reload(&self, db: &Db, master: &MasterKey) -> Result<()> {
+        let _turn = self.turn.lock().await;
         let generation = db.generation().await?;
         let rows = db.cache_list().await?;
         let mut parts: HashMap<i64, Parts> = HashMap::new();
@@ -245,6 +257,7 @@ fn cache_from(row: CacheRow, parts: Parts, state: Arc<CacheState>, master: &Mast
         is_lenient: row.is_lenient,
         client_filter_keys: row.client_filter_keys.split_ascii_whitespace().map(str::to_owned).collect(),
         upstreams: parts.upstreams,
+        networks: Networks::parse(row.networks.split_ascii_whitespace()).map_err(|error| broken(error.to_string()))?,
         retention: Retention {
             pushed_days: row.keep_pushed_days.and_then(|days| u32::try_from(days).ok()),
             used_days: row.keep_used_days.and_then(|days| u32::try_from(days).ok()),

@@ -52,6 +52,16 @@ impl Error {
     pub fn internal(what: impl Into<String>) -> Error {
         Error::Internal { what: what.into(), source: None }
     }
+
+    /// Whether PostgreSQL ended a transaction because it and another one waited for each other. Nothing of it is kept; it may be tried again
+    /// at once.
+    pub(crate) fn is_deadlock(&self) -> bool {
+        /// deadlock_detected
+        const DEADLOCK: &str = "40P01";
+        let Error::Unavailable { source, .. } = self else { return false };
+        let error = source.downcast_ref::<sqlx::Error>().and_then(|error| error.as_database_error());
+        error.and_then(|error| error.code()).is_some_and(|code| code == DEADLOCK)
+    }
 }
 
 impl From<sqlx::Error> for Error {

@@ -22,7 +22,8 @@ use nix_compat::{
 };
 use std::collections::BTreeSet;
 
-/// A key is old enough to be known to every server that signs, in milliseconds: what comes later is signed as it comes.
+/// A key is old enough to be known to every server that signs, in milliseconds: what comes later is signed as it comes. Each commit looks
+/// whether there is a key that it did not sign with; this is for servers of a version that does not.
 const KNOWN_EVERYWHERE: i64 = 10 * Timestamp::SECOND;
 /// Paths signed again between two looks at other work.
 const BATCHES: usize = 20;
@@ -165,6 +166,19 @@ impl Keys<'_> {
     }
 }
 
+impl Core {
+    /// How many signatures of paths are to come, of all keys that are new to a cache.
+    pub async fn signatures_due(&self) -> Result<u64> {
+        let mut due = 0;
+        for key in
+            self.db.key_list().await?.into_iter().filter(|key| key.resigned_at.is_none() && key.retired_at.is_none())
+        {
+            due += self.db.resign_count(key.cache_id, key.resigned_after).await?.unsigned_abs();
+        }
+        Ok(due)
+    }
+}
+
 /// Signs what is older than a key. A bounded piece of work; true when more is left.
 pub(crate) async fn resign_some(core: &Core) -> Result<bool> {
     let unfinished = core.db.key_list().await?;
@@ -187,6 +201,7 @@ pub(crate) async fn resign_some(core: &Core) -> Result<bool> {
             for path in paths {
                 let (hash, new) = signed_again(key, &path)?;
                 if new != path.signatures {
+                    core.totals.signatures.add(1);
                     hashes.push(hash);
                     resigned.push(Resigned { path_id: path.id, old: path.signatures, new });
                 }

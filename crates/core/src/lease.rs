@@ -196,10 +196,9 @@ impl Runs<'_> {
         };
         let Some(token) = self.0.db.run_token(&secret::hash(&pull_token)).await? else {
             let problem = "the run that this token was for is over".to_owned();
-            return Ok(Some(Caller::Anonymous { problem: Some(problem) }));
+            return Ok(Some(Caller::Anonymous { problem: Some(problem), address: address.to_owned() }));
         };
         Ok(Some(Caller::Token(Arc::new(Token {
-            // Runs and tokens are counted apart.
             id: -token.id,
             name: format!("run {} of {}", token.id, token.builder),
             cache_id: Some(token.cache_id),

@@ -27,6 +27,7 @@ pub mod key;
 mod lease;
 mod login_limit;
 pub mod member;
+mod network;
 pub mod node;
 mod overview;
 pub mod path;
@@ -36,6 +37,7 @@ pub mod pin;
 mod postgres;
 mod probe;
 pub mod push;
+mod rate_limit;
 mod readers;
 pub mod realisation;
 pub mod reconcile;
@@ -64,10 +66,12 @@ mod work;
 pub use address::Address;
 pub use blob::{BucketSettings, Object, Serving, Space, StorageSettings, Stored, Uploading};
 pub use caller::{Caller, Client, Discretion};
-pub use db::{Location, Opening, Schema};
+pub use db::{Location, NarBytes, Opening, Schema};
 pub use directory::Cache;
 pub use error::{Error, Result};
+pub use network::Networks;
 pub use node::Node;
+pub use rate_limit::Rates;
 
 use activity::{Activity, Counter};
 use arc_swap::ArcSwap;
@@ -84,11 +88,15 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::{Notify, Semaphore};
 
 /// Where a server that was never started would be.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
+/// How long everything may take to be read again.
+const REFRESHING: Duration = Duration::from_secs(15);
 
 /// The setting of a server whose data is made up.
 const DEMO: &str = "demo";
@@ -125,6 +133,8 @@ pub struct Limits {
     pub open_uploads: u32,
     /// How fast stored files are read again in the background; `None` for not at all.
     pub scrub_bytes_per_second: Option<u64>,
+    /// Requests a minute.
+    pub rates: Rates,
     /// How long a node may be silent about a run before another one gets it, in milliseconds.
     pub run_lease: i64,
 }
@@ -136,6 +146,7 @@ impl Default for Limits {
             nar_file_bytes: 100 << 30,
             open_uploads: 1000,
             scrub_bytes_per_second: Some(10 << 20),
+            rates: Rates::default(),
             run_lease: 2 * Timestamp::MINUTE,
         }
     }
@@ -146,6 +157,8 @@ impl Default for Limits {
 pub struct Totals {
     pub push_bytes: Counter,
     pub verification_failures: Counter,
+    /// Made by the caches' own keys.
+    pub signatures: Counter,
 }
 
 /// The cache.
@@ -164,6 +177,7 @@ pub struct Inner {
     directory: Directory,
     /// The generation of the database that everything remembered is at least as new as.
     refreshed_at: AtomicI64,
+    refreshing: tokio::sync::Mutex<()>,
     address: ArcSwap<Address>,
     fixed_public_url: Option<String>,
     fallback_url: Option<String>,
@@ -171,11 +185,13 @@ pub struct Inner {
     limits: Limits,
     narinfos: path::NarinfoMemory,
     known_nars: quick_cache::sync::Cache<(i64, Sha256), Arc<fetch::KnownNar>>,
-    known_tokens: quick_cache::sync::Cache<[u8; 32], token::KnownToken>,
+    known_tokens: quick_cache::sync::Cache<[u8; 32], token::Remembered>,
+    /// Hashes of secrets that were good once, and may be no more: nobody guesses these.
+    once_good_tokens: quick_cache::sync::Cache<[u8; 32], ()>,
     activity: Activity,
     is_demo: AtomicBool,
     /// What the disk holds and when that was added up.
-    disk_bytes: Mutex<Option<(u64, Timestamp)>>,
+    disk_bytes: Mutex<Option<(NarBytes, Timestamp)>>,
     configuration: OnceLock<Vec<Setting>>,
     pub totals: Totals,
     pub events: Events,
@@ -184,6 +200,7 @@ pub struct Inner {
     probe_answered: Notify,
     password_permits: Semaphore,
     login_limit: login_limit::LoginLimit,
+    rate_limits: rate_limit::RateLimits,
     verify_permits: Arc<Semaphore>,
     search_permits: Semaphore,
     completing: push::Completing,
@@ -221,6 +238,7 @@ impl Core {
             clock: config.clock,
             directory: Directory::default(),
             refreshed_at: AtomicI64::new(0),
+            refreshing: tokio::sync::Mutex::default(),
             address: ArcSwap::from_pointee(address),
             fixed_public_url: config.public_url,
             fallback_url: config.listen_url,
@@ -229,6 +247,7 @@ impl Core {
             narinfos: path::NarinfoMemory::new(config.narinfo_memory),
             known_nars: quick_cache::sync::Cache::new(20_000),
             known_tokens: quick_cache::sync::Cache::new(10_000),
+            once_good_tokens: quick_cache::sync::Cache::new(10_000),
             activity: Activity::default(),
             is_demo: AtomicBool::new(false),
             disk_bytes: Mutex::default(),
@@ -239,6 +258,7 @@ impl Core {
             probe_answered: Notify::new(),
             password_permits: Semaphore::new(2),
             login_limit: login_limit::LoginLimit::default(),
+            rate_limits: rate_limit::RateLimits::new(config.limits.rates),
             verify_permits: Arc::new(Semaphore::new(cores)),
             search_permits: Semaphore::new(2),
             completing: push::Completing::default(),
@@ -401,6 +421,17 @@ impl Core {
     /// Takes over what other processes changed; a timer does it every second.
     pub async fn refresh(&self) -> Result<()> {
         // The directory reads the newest after each change of its own; what else is remembered is older than that.
+        if self.db.generation().await? != self.refreshed_at.load(Ordering::Acquire) {
+            let late = |_| Error::Unavailable { what: "database", source: "it does not answer in time".into() };
+            // One that hangs must not keep the others waiting that come when the database is back.
+            tokio::time::timeout(REFRESHING, self.read_again()).await.map_err(late)??;
+        }
+        self.directory.recount_old(&self.db).await
+    }
+
+    /// Many ask at once after a change; one of them reads.
+    async fn read_again(&self) -> Result<()> {
+        let _turn = self.refreshing.lock().await;
         let generation = self.db.generation().await?;
         if generation != self.refreshed_at.load(Ordering::Acquire) {
             self.load_settings().await?;
@@ -408,7 +439,7 @@ impl Core {
             self.forget_everything();
             self.refreshed_at.store(generation, Ordering::Release);
         }
-        self.directory.recount_old(&self.db).await
+        Ok(())
     }
 
     /// The same before a person or a script is answered, who may have changed something at another server a moment ago.

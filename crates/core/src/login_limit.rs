@@ -56,6 +56,7 @@ fn pair(name: &str, address: &str) -> String {
 }
 
 fn too_many(seconds: u64) -> Error {
+    metrics::counter!("iglu_rate_limited_total", "limit" => "login").increment(1);
     Error::TooMany {
         message: format!("too many tries to log in; wait {seconds} seconds"),
         retry_after_seconds: seconds,

@@ -1,6 +1,6 @@
 //! The first page: what there is, what came lately, what needs attention.
 
-use crate::{Core, caller::Caller, error::Result};
+use crate::{Core, NarBytes, caller::Caller, error::Result};
 use iglu_api::{
     Timestamp,
     cache::Traffic,
@@ -90,19 +90,24 @@ impl Core {
         })
     }
 
-    /// Bytes on disk, each NAR once. Adding up a million files takes a while: on a large server the sum of half a minute ago is told, and
-    /// made anew behind the answer.
+    /// Bytes of files on disk, each NAR once.
     pub(crate) async fn disk_bytes(&self) -> Result<u64> {
+        Ok(self.nar_bytes().await?.files)
+    }
+
+    /// Bytes of NARs, each once. Adding up a million files takes a while: on a large server the sum of half a minute ago is told, and
+    /// made anew behind the answer.
+    pub async fn nar_bytes(&self) -> Result<NarBytes> {
         let paths: u64 = self.directory.all().iter().map(|cache| cache.path_count()).sum();
         if paths < LARGE {
-            return self.db.stored_bytes().await;
+            return self.db.nar_bytes().await;
         }
         let (now, known) = (self.now(), *self.disk_bytes.lock().unwrap_or_else(PoisonError::into_inner));
-        let Some((bytes, at)) = known else { return self.disk_bytes_add_up().await };
+        let Some((bytes, at)) = known else { return self.nar_bytes_add_up().await };
         if now.since(at) > OLD {
             let core = self.clone();
             tokio::spawn(async move {
-                if let Err(error) = core.disk_bytes_add_up().await {
+                if let Err(error) = core.nar_bytes_add_up().await {
                     tracing::warn!(%error, "adding up what the disk holds failed");
                 }
             });
@@ -110,8 +115,8 @@ impl Core {
         Ok(bytes)
     }
 
-    async fn disk_bytes_add_up(&self) -> Result<u64> {
-        let bytes = self.db.stored_bytes().await?;
+    async fn nar_bytes_add_up(&self) -> Result<NarBytes> {
+        let bytes = self.db.nar_bytes().await?;
         *self.disk_bytes.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, self.now()));
         Ok(bytes)
     }

@@ -149,7 +149,9 @@ impl Reconciler {
     pub(crate) async fn tick(self, core: &Core) -> Result<String> {
         match self {
             Reconciler::ActivityFlush => {
-                core.activity.flush(&core.db, &core.directory, &core.master, core.now()).await?
+                core.login_limit.forget_idle();
+                core.rate_limits.forget_idle();
+                core.activity.flush(&core.db, &core.directory, &core.master, core.now()).await?;
             }
             Reconciler::DirectoryRefresh => core.refresh().await?,
             Reconciler::StorageWatch => core.storage_check().await?,
@@ -219,7 +221,6 @@ async fn purge(core: &Core) -> Result<String> {
 
 async fn sweep(core: &Core) -> Result<String> {
     let now = core.now();
-    core.login_limit.forget_idle();
     core.db.login_tries_forget(now.0).await?;
     core.db.session_delete_old(now.0).await?;
     core.db.pin_delete_expired(now.0).await?;

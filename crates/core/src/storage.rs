@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A server that takes files to remove them lets go of them after so long; the clocks of servers may differ by less than the
 /// difference to [`LEASE`].
 const HASTE: Duration = Duration::from_secs(30);
+/// How long a leader waits before it removes files: by then whoever led before has let go of what it took, whatever its clock says. It
+/// notices within seconds that it leads no more, and removes nothing [`HASTE`] after it took it.
+pub(crate) const SETTLED: Duration = Duration::from_secs(45);
 /// What a server took and did not remove within this time, in milliseconds, another may take.
 const LEASE: i64 = 5 * 60 * 1000;
 /// Files that failed to be read, remembered until they are looked at; a scrub finds the others.
@@ -38,6 +41,8 @@ const MOST_SUSPECTS: usize = 10_000;
 pub(crate) const DAMAGED_KEPT: i64 = 90 * Timestamp::DAY;
 /// The setting with the name of the storage that belongs to this database.
 const STORE_ID: &str = "store_id";
+/// The setting with the name that it gets.
+const STORE_ID_TO_BE: &str = "store_id_to_be";
 /// Files that prove a storage to be the one that a database without a name for it is about.
 const SAMPLE: i64 = 20;
 
@@ -90,8 +95,10 @@ impl Core {
         if named.is_empty() {
             // A storage that does not answer is looked at again when the server runs.
             if matches!(self.blob.has_nars().await, Ok(false)) {
-                // A new name even where it has one: whoever marked it before must notice.
-                self.storage_name(&nixbase32::encode(&clock::random::<20>())).await?;
+                // A new name even where it has one: whoever marked it before must notice. Servers that begin together agree on one.
+                let id = nixbase32::encode(&clock::random::<20>());
+                let id = self.db.setting_keep(STORE_ID_TO_BE, &id).await?;
+                self.storage_name(&id).await?;
             }
             return Ok(());
         }
@@ -227,19 +234,30 @@ impl Core {
     /// Removes files that nothing names for a while. How many, and their bytes.
     pub(crate) async fn files_remove(&self) -> Result<(u64, u64)> {
         self.storage_require().await?;
+        match self.leads_for() {
+            Some(led) if led < SETTLED => return Ok((0, 0)),
+            // Whoever led before and died, or was stopped, holds nothing any more.
+            Some(_) if self.leads_anew() => self.db.dead_files_release().await?,
+            _ => {}
+        }
         let (mut files, mut bytes, mut left) = (0, 0, None);
-        while let Some(taken) = self.db.dead_files_take(self.now().plus(-DEAD_AGE).0, LEASE, self.now().0).await? {
-            let end = tokio::time::Instant::now() + HASTE;
+        loop {
+            let taken_at = self.now();
+            let taken = self.db.dead_files_take(taken_at.plus(-DEAD_AGE).0, LEASE, taken_at.0).await?;
+            let Some(taken) = taken else { break };
+            let turn = Turn { end: Instant::now() + HASTE, taken_at, core: self };
             failpoint::reach("remove.taken");
             let mut removed = Vec::new();
             for file in taken {
                 let (kind, file_hash) = dead(&file)?;
-                // Long before another server may take the file and a push may bring it back, this one lets go of it.
-                let removal = tokio::time::timeout_at(end, self.blob.remove(kind, &file_hash));
-                let done = removal.await.unwrap_or_else(|_| {
-                    let source = "it removes files too slowly; what is left is removed later".into();
+                // Long before another server may take the file and a push may bring it back, this one lets go of it. A program, or a
+                // whole machine, may have stood still since.
+                let done = if turn.lasts() {
+                    self.blob.remove(kind, &file_hash, turn.end).await
+                } else {
+                    let source = "files are removed too slowly; what is left is removed later".into();
                     Err(Error::Unavailable { what: "storage", source })
-                });
+                };
                 // One that does not go keeps no other.
                 if let Err(error) = done {
                     tracing::warn!(file = file_hash.to_nix32(), %error, "a file was not removed");
@@ -252,7 +270,7 @@ impl Core {
                 removed.push(file);
             }
             failpoint::reach("remove.removed");
-            self.db.dead_files_forget(&removed).await?;
+            self.db.dead_files_forget(&removed, taken_at.0).await?;
         }
         left.map_or(Ok((files, bytes)), Err)
     }
@@ -336,6 +354,21 @@ impl Core {
             return Ok(true);
         }
         Ok(false)
+    }
+}
+
+/// The time that a server has for the files that it took.
+struct Turn<'a> {
+    end: Instant,
+    taken_at: Timestamp,
+    core: &'a Core,
+}
+
+impl Turn<'_> {
+    /// By both clocks: one of them stands still while a machine sleeps, the other one may be set.
+    fn lasts(&self) -> bool {
+        let haste = i64::try_from(HASTE.as_millis()).unwrap_or(i64::MAX);
+        Instant::now() < self.end && self.core.now().since(self.taken_at) < haste
     }
 }
 

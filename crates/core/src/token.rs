@@ -23,16 +23,23 @@ const CREATED_PURPOSE: &str = "created token";
 /// How long a found token is believed without asking the database, in milliseconds. Revoking forgets it at once.
 const REMEMBERED: i64 = 10 * Timestamp::SECOND;
 
+/// What was found of a secret lately.
+#[derive(Clone, Debug)]
+pub(crate) struct Remembered {
+    /// The token, or why the secret is no good.
+    token: std::result::Result<KnownToken, String>,
+    checked_at: Timestamp,
+}
+
 /// A token remembered between requests.
 #[derive(Clone, Debug)]
-pub(crate) struct KnownToken {
+struct KnownToken {
     id: i64,
     name: String,
     cache_id: Option<i64>,
     scope: Permission,
     owner: Option<Arc<Rights>>,
     expires_at: Option<Timestamp>,
-    checked_at: Timestamp,
 }
 
 /// The methods of the noun.
@@ -119,49 +126,40 @@ impl Tokens<'_> {
     pub async fn caller(&self, secret: &str, address: &str) -> Result<Caller> {
         let core = self.0;
         if let Some(run) = core.run().caller(secret, address).await? {
+            if matches!(run, Caller::Anonymous { .. }) {
+                core.guess_try(address)?;
+            }
             return Ok(run);
         }
         let now = core.now();
         let secret_hash = secret::hash(secret);
-        let known = core.known_tokens.get(&secret_hash).filter(|known| now.since(known.checked_at) < REMEMBERED);
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let problem = |problem: String| {
-                    metrics::counter!("iglu_authentication_failures_total", "kind" => "token").increment(1);
-                    Ok(Caller::Anonymous { problem: Some(problem) })
-                };
-                let Some(row) = core.db.token_find(&secret_hash).await? else {
-                    return problem("the token is not known to this server".to_owned());
-                };
-                if row.revoked_at.is_some() {
-                    return problem(caller::revoked(&row.name));
+        let found = match core.known_tokens.get(&secret_hash) {
+            Some(Remembered { token, checked_at }) if now.since(checked_at) < REMEMBERED => token,
+            _ => {
+                // Who tries one secret after the other does not keep the database busy; nor are others at their address kept out.
+                if core.once_good_tokens.get(&secret_hash).is_none() {
+                    core.guess_try(address)?;
                 }
-                if row.is_owner_disabled == Some(true) {
-                    return problem(format!("the person whom token \"{}\" stands for is disabled", row.name));
+                let token = self.find(&secret_hash).await?;
+                if token.is_ok() {
+                    core.once_good_tokens.insert(secret_hash, ());
                 }
-                let owner = match (row.account_id, row.is_owner_admin) {
-                    (Some(account_id), is_admin) => {
-                        Some(Arc::new(core.account().rights(account_id, is_admin == Some(true)).await?))
-                    }
-                    (None, _) => None,
-                };
-                let known = KnownToken {
-                    id: row.id,
-                    name: row.name,
-                    cache_id: row.cache_id,
-                    scope: db::scope(&row.scope),
-                    owner,
-                    expires_at: row.expires_at.map(Timestamp),
-                    checked_at: now,
-                };
-                core.known_tokens.insert(secret_hash, known.clone());
-                known
+                core.known_tokens.insert(secret_hash, Remembered { token: token.clone(), checked_at: now });
+                token
             }
         };
-        if let Some(at) = known.expires_at.filter(|at| *at <= now) {
-            return Ok(Caller::Anonymous { problem: Some(caller::expired(&known.name, at)) });
-        }
+        let found = found.and_then(|known| match known.expires_at.filter(|at| *at <= now) {
+            Some(at) => Err(caller::expired(&known.name, at)),
+            None => Ok(known),
+        });
+        let known = match found {
+            Ok(known) => known,
+            Err(problem) => {
+                metrics::counter!("iglu_authentication_failures_total", "kind" => "token").increment(1);
+                return Ok(Caller::Anonymous { problem: Some(problem), address: address.to_owned() });
+            }
+        };
+        core.token_try(known.id, &known.name)?;
         core.activity.token_used(known.id, now);
         Ok(Caller::Token(Arc::new(Token {
             id: known.id,
@@ -171,6 +169,34 @@ impl Tokens<'_> {
             owner: known.owner,
             address: address.to_owned(),
         })))
+    }
+
+    /// The token with this secret, or why there is none that may be used.
+    async fn find(&self, secret_hash: &[u8; 32]) -> Result<std::result::Result<KnownToken, String>> {
+        let core = self.0;
+        let Some(row) = core.db.token_find(secret_hash).await? else {
+            return Ok(Err("the token is not known to this server".to_owned()));
+        };
+        if row.revoked_at.is_some() {
+            return Ok(Err(caller::revoked(&row.name)));
+        }
+        if row.is_owner_disabled == Some(true) {
+            return Ok(Err(format!("the person whom token \"{}\" stands for is disabled", row.name)));
+        }
+        let owner = match (row.account_id, row.is_owner_admin) {
+            (Some(account_id), is_admin) => {
+                Some(Arc::new(core.account().rights(account_id, is_admin == Some(true)).await?))
+            }
+            (None, _) => None,
+        };
+        Ok(Ok(KnownToken {
+            id: row.id,
+            name: row.name,
+            cache_id: row.cache_id,
+            scope: db::scope(&row.scope),
+            owner,
+            expires_at: row.expires_at.map(Timestamp),
+        }))
     }
 
     /// A new token sealed into a short text for the browser's next request; see [`Tokens::open_created`].

@@ -28,11 +28,14 @@ impl Core {
                 (true, "it answers as a binary cache".to_owned())
             }
             Ok((401, _)) if is_private => (true, "it answers, and asks for a token as a private cache does".to_owned()),
+            Ok((403, _)) if !cache.networks.is_everywhere() => {
+                (true, "it answers, and lets in only those in its networks, in which this server is not".to_owned())
+            }
             Ok((status, _)) => (false, format!("it answers with {status} instead; is the public URL this server's?")),
             Err(why) => (false, format!("it cannot be reached from the server: {why}")),
         };
         steps.push(TryStep { what: format!("GET {uri}/nix-cache-info"), is_good: good, words });
-        if !good || is_private {
+        if !good || is_private || matches!(info, Ok((403, _))) {
             return Ok(steps);
         }
         let Some(hash) = newest else {

@@ -39,6 +39,7 @@ impl Paths<'_> {
             None => hash.to_string(),
         };
         let mut checks = vec![visibility(&cache, &core.public_url())];
+        checks.extend(networks(&cache));
         let facts = core.db.path_facts(cache.id, &hash.to_string()).await?;
         match facts {
             None => checks.push(match core.db.aside_find(cache.id, &hash.to_string()).await? {
@@ -167,6 +168,17 @@ fn visibility(cache: &Cache, public_url: &str) -> WhyCheck {
         "Each machine needs a line with a token that may pull in the file that netrc-file names. The daemon reads it, not the user.",
         format!("machine {host} password TOKEN"),
     )
+}
+
+/// From where a machine must ask.
+fn networks(cache: &Cache) -> Option<WhyCheck> {
+    (!cache.networks.is_everywhere()).then(|| {
+        hint(
+            format!("Only machines in certain networks may use the cache: {}.", cache.networks.texts().join(", ")),
+            "A machine elsewhere is refused. Behind a proxy, its own address counts only if the server believes the proxy (--trusted-proxies).",
+            String::new(),
+        )
+    })
 }
 
 fn presence(cache: &Cache, facts: &NarinfoRow, is_held: bool, missing: &[String]) -> WhyCheck {

@@ -40,6 +40,9 @@ impl Works {
     }
 }
 
+/// How long work may take that is about what one server has in memory.
+const LONGEST: Duration = Duration::from_secs(120);
+
 impl Core {
     /// Whether a kind of work is this server's to do.
     pub fn work_is_ours(&self, work: Reconciler) -> bool {
@@ -55,6 +58,10 @@ impl Core {
         let leads = work.is_common() && self.is_leader() && self.is_shared();
         let done = tokio::select! {
             done = work.tick(self) => done,
+            // A database whose machine is gone may never say so, and what this server has in memory would grow old unseen.
+            () = tokio::time::sleep(LONGEST), if !work.is_common() && work != Reconciler::Suspects => {
+                Err(crate::Error::Unavailable { what: "database", source: "it does not answer in time".into() })
+            }
             // It may be stopped anywhere; the server that leads now goes on.
             () = self.leadership_lost(), if leads => Ok(String::new()),
         };

@@ -2,7 +2,7 @@
 import type { Page } from "@playwright/test";
 import path from "node:path";
 import { alive, binary, expect, logIn, test } from "../iglu";
-import { closed, open } from "../pages";
+import { closed, documents, open } from "../pages";
 
 const axe = path.resolve(__dirname, "../../../node_modules/axe-core/axe.min.js");
 
@@ -40,6 +40,13 @@ for (const colorScheme of ["light", "dark"] as const) {
         for (const path of open) {
           await page.goto(iglu.url + path);
           await check(page, path);
+        }
+      });
+
+      test("the documents", async ({ page, iglu }) => {
+        for (const path of documents) {
+          await page.goto(iglu.url + path);
+          await checkShown(page, path);
         }
       });
 

@@ -101,9 +101,14 @@ impl Nix {
         self.place(&copy)
     }
 
+    /// Its nix.conf.
+    pub fn configuration(&self) -> String {
+        self.settings.iter().map(|(name, value)| format!("{name} = {value}\n")).collect()
+    }
+
     /// A command with this client's environment and nothing else.
     pub fn command(&self, program: &str) -> Command {
-        let config: String = self.settings.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+        let config = self.configuration();
         let home = self.release.inside(self.home.path()).unwrap_or_default();
         let mut variables = vec![
             ("HOME".to_owned(), home.display().to_string()),

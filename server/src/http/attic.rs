@@ -52,6 +52,11 @@ async fn wrong_method() -> Response {
     refusal(StatusCode::METHOD_NOT_ALLOWED, "this address takes other methods only")
 }
 
+/// Whether a path is one of this door's, whatever is behind it.
+pub fn is_asked(path: &str) -> bool {
+    path.trim_start_matches('/').starts_with("_api/")
+}
+
 /// A refusal that is none of core's.
 pub fn refusal(status: StatusCode, message: &str) -> Response {
     let error = if status == StatusCode::NOT_FOUND { "NotFound" } else { "RequestError" };
@@ -60,7 +65,7 @@ pub fn refusal(status: StatusCode, message: &str) -> Response {
 }
 
 /// An error as attic clients read it.
-struct AtticError(Error);
+pub struct AtticError(pub Error);
 
 impl From<Error> for AtticError {
     fn from(error: Error) -> AtticError {
@@ -163,9 +168,8 @@ async fn config_change(
     let change = CacheChange {
         visibility: asked.is_public.map(visibility),
         priority: asked.priority,
-        is_lenient: None,
         client_filter_keys: asked.upstream_cache_key_names,
-        upstreams: None,
+        ..CacheChange::default()
     };
     if let Some(store_dir) = &asked.store_dir {
         check_store_dir(store_dir)?;

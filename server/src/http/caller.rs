@@ -74,19 +74,29 @@ pub fn is_anonymous(headers: &HeaderMap) -> bool {
 
 /// The caller of a machine's door.
 pub async fn by_token(core: &Core, headers: &HeaderMap) -> Result<Caller> {
-    match shown(headers) {
-        Shown::Nothing => Ok(Caller::ANONYMOUS),
-        Shown::Secret(secret) => core.token().caller(&secret, address(headers)).await,
-        Shown::Unreadable => Ok(Caller::Anonymous {
+    let caller = match shown(headers) {
+        Shown::Nothing => Caller::Anonymous { problem: None, address: address(headers).to_owned() },
+        Shown::Secret(secret) => core.token().caller(&secret, address(headers)).await?,
+        Shown::Unreadable => Caller::Anonymous {
             problem: Some("the Authorization header is neither Bearer nor Basic with a token".to_owned()),
-        }),
+            address: address(headers).to_owned(),
+        },
+    };
+    if is_anonymous(headers) { Ok(caller) } else { counted(core, headers, caller) }
+}
+
+/// Counts whoever showed something that is no good, as the doors count those who show nothing.
+fn counted(core: &Core, headers: &HeaderMap, caller: Caller) -> Result<Caller> {
+    if matches!(caller, Caller::Anonymous { .. }) {
+        core.anonymous_try(address(headers).parse().ok())?;
     }
+    Ok(caller)
 }
 
 /// The caller of an API. A token that is no good is said to be so even where anybody may read: its holder must learn it.
 pub async fn by_good_token(core: &Core, headers: &HeaderMap) -> Result<Caller> {
     match by_token(core, headers).await? {
-        Caller::Anonymous { problem: Some(problem) } => Err(Error::Unauthenticated(problem)),
+        Caller::Anonymous { problem: Some(problem), .. } => Err(Error::Unauthenticated(problem)),
         caller => Ok(caller),
     }
 }
@@ -95,7 +105,8 @@ pub async fn by_good_token(core: &Core, headers: &HeaderMap) -> Result<Caller> {
 pub async fn by_session(core: &Core, headers: &HeaderMap) -> Result<Caller> {
     match own_cookie(core, headers, SESSION_COOKIE) {
         Some(session) if session.len() <= LONGEST_SECRET => {
-            core.account().caller_by_session(&session, address(headers)).await
+            let caller = core.account().caller_by_session(&session, address(headers)).await?;
+            counted(core, headers, caller)
         }
         _ => by_token(core, headers).await,
     }

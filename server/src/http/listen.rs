@@ -160,6 +160,7 @@ fn connection(
     let ending = open.ending.clone();
     let (tls, send_timeout) = (manner.tls.clone(), manner.send_timeout);
     open.tasks.spawn(async move {
+        let _open = metrics::Open::connection();
         let begun = tokio::select! {
             begun = begun(stream, tls, idle) => begun,
             // Nothing was asked, and what may be on its way has a moment to come.

@@ -8,6 +8,7 @@ mod body;
 mod bulk;
 mod cachix;
 mod caller;
+mod docs;
 mod error;
 mod events;
 mod files;
@@ -26,17 +27,22 @@ mod typed;
 mod ui;
 mod upload;
 
-use crate::{metrics, site::Site};
+use crate::{
+    metrics,
+    site::Site,
+    telemetry::{self, Passage},
+};
 use access::Noted;
 use axum::{
     Router,
     body::Body,
     extract::Request,
     http::{HeaderValue, Method, StatusCode, Version, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
-use error::{plain, wrong_method};
+use error::{PlainError, plain, wrong_method};
 use futures_util::future::{BoxFuture, Either, FutureExt, Ready, ready};
+use iglu_app::calls::context::SESSION_COOKIE;
 use iglu_core::Core;
 use ops::Condition;
 use proxies::Proxies;
@@ -84,6 +90,7 @@ impl Doors {
         security_contact: Option<String>,
         stopping: watch::Receiver<bool>,
     ) -> Doors {
+        let style = format!("{}/pkg/iglu.css", site.asset_root());
         let router = Router::new()
             .merge(attic::router(core.clone()))
             .merge(cachix::router(core.clone()))
@@ -95,7 +102,8 @@ impl Doors {
             .merge(security_txt::router(core.clone(), security_contact))
             .merge(hooks::router(core.clone()))
             .merge(audit_file::router(core.clone()))
-            .merge(rest::router(core.clone(), format!("{}/pkg/iglu.css", site.asset_root())))
+            .merge(docs::router(style.clone()))
+            .merge(rest::router(core.clone(), style))
             .merge(ui::router(core.clone(), site))
             .layer(axum::middleware::from_fn(metrics::measure));
         let room = Arc::new(Semaphore::new(requests));
@@ -118,8 +126,7 @@ fn refused(request: &Request<Body>) -> Option<Response> {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let status = if reads { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
         let message = "the address is not UTF-8";
-        let is_attic = path.trim_start_matches('/').starts_with("_api/");
-        return Some(if is_attic { attic::refusal(status, message) } else { plain(status, message) });
+        return Some(if attic::is_asked(path) { attic::refusal(status, message) } else { plain(status, message) });
     }
     None
 }
@@ -192,6 +199,24 @@ impl Service<Request<Body>> for Doors {
 }
 
 impl Doors {
+    /// Counts a request that shows nothing of who sent it, where those are limited; `has_sessions` says whether a cookie would mean
+    /// something here. Addresses of uploads stand for the right to put something there.
+    #[allow(clippy::result_large_err, reason = "the refusal is the answer")]
+    fn counted(&self, request: &Request<Body>, from: Option<IpAddr>, has_sessions: bool) -> Result<(), Response> {
+        let (headers, path) = (request.headers(), request.uri().path());
+        if self.core.limits().rates.anonymous.is_none()
+            || !caller::is_anonymous(headers)
+            || path.starts_with("/upload/")
+            || (has_sessions && caller::own_cookie(&self.core, headers, SESSION_COOKIE).is_some())
+        {
+            return Ok(());
+        }
+        self.core.anonymous_try(from).map_err(|error| match attic::is_asked(path) {
+            true => attic::AtticError(error).into_response(),
+            false => PlainError(error).into_response(),
+        })
+    }
+
     /// The answer, at once where memory has it. `id` names the request, where it takes longer and may be spoken of in the log.
     fn answer(
         &mut self,
@@ -202,7 +227,13 @@ impl Doors {
         if let Some(refusal) = refused(&request) {
             return Either::Left(ready(Ok(refusal)));
         }
-        let Some(target) = nix::Target::of(&request, &self.core) else {
+        let target = nix::Target::of(&request, &self.core);
+        let path = request.uri().path();
+        let has_sessions = target.is_none() && !path.starts_with("/api/v1/") && !attic::is_asked(path);
+        if let Err(refusal) = self.counted(&request, from, has_sessions) {
+            return Either::Left(ready(Ok(refusal)));
+        }
+        let Some(target) = target else {
             let mut router = self.router.clone();
             let mut request = without_doubled_slashes(request);
             caller::note_address(&mut request, from);
@@ -212,16 +243,19 @@ impl Doors {
             let Ok(permit) = self.room.clone().try_acquire_owned() else { return Either::Left(ready(Ok(no_room()))) };
             let (core, condition, version) = (self.core.clone(), self.condition.clone(), request.version());
             let id = id(&request);
-            let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+            let passage = Passage::of(&request, &id, self.proxies.handed(&request));
+            let (span, traced, method) = (passage.span.clone(), passage.traced.clone(), request.method().clone());
             return Either::Right(
                 async move {
-                    let _permit = permit;
+                    let _open = (permit, metrics::Open::request());
                     // A database that does not answer is told of by what asks it next.
                     let _ = core.refresh_for_caller().await;
                     let response = Service::call(&mut router, request).await?;
+                    passage.ends(method.as_str(), telemetry::route(&response), &response);
                     Ok(access::tell(condition.last_here(version, response), id))
                 }
                 .instrument(span)
+                .instrument(traced)
                 .boxed(),
             );
         };
@@ -236,15 +270,18 @@ impl Doors {
         let (core, condition, version) = (self.core.clone(), self.condition.clone(), request.version());
         caller::note_address(&mut request, from);
         let id = id(&request);
-        let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
+        let passage = Passage::of(&request, &id, self.proxies.handed(&request));
+        let (span, traced, method) = (passage.span.clone(), passage.traced.clone(), request.method().clone());
         Either::Right(
             async move {
-                let _permit = permit;
+                let _open = (permit, metrics::Open::request());
                 let response = nix::answer(&core, target, request, reader).await;
+                passage.ends(method.as_str(), route.pattern(), &response);
                 metrics::nix_request(route, response.status(), started);
                 Ok(access::tell(condition.last_here(version, response), id))
             }
             .instrument(span)
+            .instrument(traced)
             .boxed(),
         )
     }

@@ -62,8 +62,19 @@ pub fn router(condition: Arc<Condition>, recorder: PrometheusHandle) -> Router {
     Router::new()
         .route("/live", get(|| async { "alive\n" }))
         .route("/ready", get(is_ready))
+        .route("/serving", get(is_serving))
         .route("/metrics", get(render))
         .with_state(Ops { condition, recorder })
+}
+
+/// Whether requests may be sent here. What all servers share, database and storage, is no reason to send them nowhere: each still serves what
+/// it can, and says what it cannot.
+async fn is_serving(State(ops): State<Ops>) -> (StatusCode, &'static str) {
+    match (ops.condition.is_ending(), ops.condition.core.get()) {
+        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        (false, None) => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        (false, Some(_)) => (StatusCode::OK, "serving\n"),
+    }
 }
 
 async fn is_ready(State(ops): State<Ops>) -> impl IntoResponse {

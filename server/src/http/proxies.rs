@@ -33,6 +33,12 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether a trusted proxy handed the request on.
+    pub fn handed<B>(&self, request: &Request<B>) -> bool {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+        peer.is_some_and(|ConnectInfo(peer)| self.trusts(peer.ip()))
+    }
+
     /// The address of the client: the connection's, or behind trusted proxies the last one that none of them has.
     pub fn client<B>(&self, request: &Request<B>) -> Option<IpAddr> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip())?;
@@ -43,8 +49,9 @@ impl Proxies {
         let mut last = None;
         // What stands further left than an address that is no proxy's was written by whoever that is.
         for line in headers.get_all(FORWARDED_FOR).iter().rev() {
-            for hop in line.to_str().ok()?.rsplit(',') {
-                let hop = hop.trim();
+            // By bytes: what a client wrote need not be text, and must not hide what proxies wrote behind it.
+            for hop in line.as_bytes().rsplit(|byte| *byte == b',') {
+                let hop = std::str::from_utf8(hop).ok()?.trim();
                 // Some proxies add the port.
                 let address = hop.parse().or_else(|_| hop.parse::<SocketAddr>().map(|address| address.ip())).ok()?;
                 last = Some(address);
@@ -69,6 +76,15 @@ mod tests {
         }
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer.parse().unwrap(), 1)));
         proxies.client(&request).unwrap().to_string()
+    }
+
+    #[test]
+    fn what_is_no_text_hides_nothing() {
+        let mut request = Request::new(());
+        let header = axum::http::HeaderValue::from_bytes(b"\xff, 192.0.2.1").unwrap();
+        request.headers_mut().append(FORWARDED_FOR, header);
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 1)));
+        assert_eq!(Proxies::loopback().client(&request).unwrap().to_string(), "192.0.2.1");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub struct ServeSettings {
     #[arg(long, env = "IGLU_LISTEN", value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
 
-    /// Address for /live, /ready and /metrics [default: 127.0.0.1:9464]
+    /// Address for /live, /serving, /ready and /metrics [default: 127.0.0.1:9464]
     #[arg(long, env = "IGLU_OPS_LISTEN", value_name = "ADDR")]
     pub ops_listen: Option<SocketAddr>,
 
@@ -48,6 +48,11 @@ pub struct ServeSettings {
     #[arg(long, env = "IGLU_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 
+    /// Collector of OpenTelemetry that traces are sent to, by OTLP over HTTP: http://127.0.0.1:4318 [default: no traces]
+    #[cfg(feature = "otel")]
+    #[arg(long, env = "IGLU_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+
     /// How fast stored files are read again to find damage, in MiB a second; 0 for never [default: 10]
     #[arg(long, env = "IGLU_SCRUB_RATE", value_name = "MIB")]
     pub scrub_rate: Option<u32>,
@@ -60,11 +65,19 @@ pub struct ServeSettings {
     #[arg(long, env = "IGLU_REQUESTS", value_name = "COUNT")]
     pub requests: Option<u32>,
 
+    /// Requests a minute of one address without a token or login, at all servers together; 0 for no limit [default: 0]
+    #[arg(long, env = "IGLU_ANONYMOUS_RATE", value_name = "COUNT")]
+    pub anonymous_rate: Option<u32>,
+
+    /// Requests a minute with one token, at all servers together; 0 for no limit [default: 0]
+    #[arg(long, env = "IGLU_TOKEN_RATE", value_name = "COUNT")]
+    pub token_rate: Option<u32>,
+
     /// Open multipart uploads of one token or person [default: 1000]
     #[arg(long, env = "IGLU_OPEN_UPLOADS", value_name = "COUNT")]
     pub open_uploads: Option<u32>,
 
-    /// How long requests go on being taken after /ready said no, until load balancers noticed, such as 10s [default: not at all]
+    /// How long requests go on being taken after /serving and /ready said no, until load balancers noticed, such as 10s [default: not at all]
     #[arg(long, env = "IGLU_DRAIN_DELAY", value_name = "TIME")]
     pub drain_delay: Option<Span>,
 

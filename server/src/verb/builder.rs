@@ -22,9 +22,13 @@ pub enum BuilderCommand {
     /// Print the builders, each with its last run
     List,
     /// Print a builder; with --json its specification is what `set` takes
-    Show { builder: String },
+    Show {
+        /// Name of the builder
+        builder: String,
+    },
     /// Make a builder of a cache
     Create {
+        /// Name of the builder
         builder: String,
         /// The cache that what it builds goes to
         cache: String,
@@ -39,6 +43,7 @@ pub enum BuilderCommand {
     },
     /// Change what is named of a builder, and nothing else
     Set {
+        /// Name of the builder
         builder: String,
         /// File with its specification as JSON; - for standard input
         #[arg(long, value_name = "FILE")]
@@ -56,7 +61,10 @@ pub enum BuilderCommand {
         enabled: Option<bool>,
     },
     /// Remove a builder with its runs and their logs; what it built stays
-    Remove { builder: String },
+    Remove {
+        /// Name of the builder
+        builder: String,
+    },
 }
 
 /// How a private repository is opened.
@@ -91,13 +99,25 @@ pub enum NodesCommand {
     /// Print the nodes
     List,
     /// Add a node, and print the secret that `iglu node` shows to the server
-    Add { node: String },
+    Add {
+        /// Name of the node
+        node: String,
+    },
     /// Let a node take no more runs
-    Drain { node: String },
+    Drain {
+        /// Name of the node
+        node: String,
+    },
     /// Let a drained node take runs again
-    Resume { node: String },
+    Resume {
+        /// Name of the node
+        node: String,
+    },
     /// Remove a node; what it has goes to others
-    Remove { node: String },
+    Remove {
+        /// Name of the node
+        node: String,
+    },
 }
 
 fn read(file: &PathBuf) -> anyhow::Result<String> {

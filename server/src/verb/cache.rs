@@ -18,6 +18,7 @@ pub enum CacheCommand {
     List,
     /// Make a cache with a fresh signing key
     Create {
+        /// Name of the cache
         name: CacheName,
         /// Pulling needs a token
         #[arg(long)]
@@ -30,9 +31,13 @@ pub enum CacheCommand {
         client_signed: bool,
     },
     /// Print name, URL and public keys
-    Show { name: String },
+    Show {
+        /// Name of the cache
+        name: String,
+    },
     /// Change what is named, and nothing else
     Set {
+        /// Name of the cache
         name: String,
         /// Who pulls without a token
         #[arg(long)]
@@ -46,9 +51,13 @@ pub enum CacheCommand {
         /// A cache that this one sits on top of: what it has need not be pushed. May be given again; `none` for none
         #[arg(long)]
         upstream: Vec<String>,
+        /// A network from which the cache may be used, such as 10.0.0.0/8. May be given again; `none` for everywhere
+        #[arg(long)]
+        network: Vec<String>,
     },
     /// Remove a cache and all its paths, for ever
     Remove {
+        /// Name of the cache
         name: String,
         /// Really
         #[arg(long, required = true)]
@@ -86,7 +95,7 @@ pub async fn perform(api: &Api, command: CacheCommand) -> Said {
             Ok(shown(&api.post("caches", create).await?))
         }
         CacheCommand::Show { name } => Ok(shown(&api.get(&format!("caches/{}", segment(&name))).await?)),
-        CacheCommand::Set { name, visibility, priority, closures, upstream } => {
+        CacheCommand::Set { name, visibility, priority, closures, upstream, network } => {
             let change = CacheChange {
                 visibility: visibility.map(|seen| match seen {
                     Seen::Public => Visibility::Public,
@@ -95,11 +104,8 @@ pub async fn perform(api: &Api, command: CacheCommand) -> Said {
                 priority,
                 is_lenient: closures.map(|closures| matches!(closures, Closures::Lenient)),
                 client_filter_keys: None,
-                upstreams: match &upstream[..] {
-                    [] => None,
-                    [none] if none == "none" => Some(Vec::new()),
-                    _ => Some(upstream),
-                },
+                upstreams: replaced(upstream),
+                networks: replaced(network),
             };
             Ok(shown(&api.patch(&format!("caches/{}", segment(&name)), change).await?))
         }
@@ -107,6 +113,15 @@ pub async fn perform(api: &Api, command: CacheCommand) -> Said {
             let () = api.delete(&format!("caches/{}", segment(&name))).await?;
             Ok((json!({ "removed": name }), format!("cache {name} is removed")))
         }
+    }
+}
+
+/// What a list is to be; `None` where nothing was said of it.
+fn replaced(list: Vec<String>) -> Option<Vec<String>> {
+    match &list[..] {
+        [] => None,
+        [none] if none == "none" => Some(Vec::new()),
+        _ => Some(list),
     }
 }
 
@@ -119,6 +134,7 @@ fn shown(cache: &CacheDetail) -> (Value, String) {
         "priority": cache.summary.priority,
         "closures": if cache.is_lenient { "lenient" } else { "strict" },
         "upstreams": cache.upstreams,
+        "networks": cache.networks,
         "paths": cache.summary.path_count,
         "bytes": cache.summary.stored_bytes,
     });

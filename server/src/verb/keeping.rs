@@ -36,9 +36,13 @@ impl<T: Copy> Perhaps<T> {
 #[derive(Subcommand)]
 pub enum RetentionCommand {
     /// Print the rules of a cache and its last removals
-    Show { cache: String },
+    Show {
+        /// Name of the cache
+        cache: String,
+    },
     /// Change what is named, and nothing else; `none` ends a rule
     Set {
+        /// Name of the cache
         cache: String,
         /// Paths go that were not pushed, nor needed by a push, for so many days
         #[arg(long, value_name = "DAYS")]
@@ -57,9 +61,13 @@ pub enum RetentionCommand {
         yes: bool,
     },
     /// Print what the rules would take out at this moment, and change nothing
-    Preview { cache: String },
+    Preview {
+        /// Name of the cache
+        cache: String,
+    },
     /// Take out what the rules say, in the background
     Run {
+        /// Name of the cache
         cache: String,
         /// Go ahead even if the rules would remove everything
         #[arg(long)]
@@ -70,9 +78,13 @@ pub enum RetentionCommand {
 #[derive(Subcommand)]
 pub enum LimitsCommand {
     /// Print what may be pushed to a cache
-    Show { cache: String },
+    Show {
+        /// Name of the cache
+        cache: String,
+    },
     /// Change what is named, and nothing else; `none` ends a limit
     Set {
+        /// Name of the cache
         cache: String,
         /// All NAR files together, such as 200GiB; pushes are refused beyond it
         #[arg(long, value_name = "SIZE")]
@@ -86,10 +98,15 @@ pub enum LimitsCommand {
 #[derive(Subcommand)]
 pub enum PinCommand {
     /// Print the pins of a cache
-    List { cache: String },
+    List {
+        /// Name of the cache
+        cache: String,
+    },
     /// Pin a path; a name that exists gets one more revision
     Create {
+        /// Name of the cache
         cache: String,
+        /// Name of the pin
         name: String,
         /// A store path of the cache
         path: String,
@@ -102,8 +119,11 @@ pub enum PinCommand {
     },
     /// End a pin, or one revision of it
     Remove {
+        /// Name of the cache
         cache: String,
+        /// Name of the pin
         name: String,
+        /// Only this revision; without it, the pin with all of them
         #[arg(long)]
         revision: Option<u64>,
     },

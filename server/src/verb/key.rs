@@ -14,15 +14,34 @@ use zeroize::Zeroizing;
 #[derive(Subcommand)]
 pub enum KeyCommand {
     /// Print the keys of a cache and what each is good for
-    List { cache: String },
+    List {
+        /// Name of the cache
+        cache: String,
+    },
     /// Make one more key; it signs what comes, and by and by what is there
-    Add { cache: String },
+    Add {
+        /// Name of the cache
+        cache: String,
+    },
     /// Add a key that signed for this cache elsewhere: `name:base64` from standard input
-    Import { cache: String },
+    Import {
+        /// Name of the cache
+        cache: String,
+    },
     /// Take a key out of use; what it signed stays signed
-    Retire { cache: String, name: String },
+    Retire {
+        /// Name of the cache
+        cache: String,
+        /// Name of the key
+        name: String,
+    },
     /// Register the public key (base64) of somebody who signs before pushing
-    Register { cache: String, public_key: String },
+    Register {
+        /// Name of the cache
+        cache: String,
+        /// The public key, in base64
+        public_key: String,
+    },
 }
 
 pub async fn perform(api: &Api, command: KeyCommand) -> Said {

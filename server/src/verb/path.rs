@@ -23,14 +23,17 @@ use serde_json::json;
 pub enum PathCommand {
     /// Print paths of a cache, fifty at a time
     List {
+        /// Name of the cache
         cache: String,
         /// Words, each the beginning of a hash or of a part of a name between hyphens
         search: Vec<String>,
+        /// In which order
         #[arg(long, default_value = "newest")]
         sort: Sort,
         /// Only what this token (`token ci`) or person pushed
         #[arg(long, value_name = "WHO", default_value = "")]
         pushed_by: String,
+        /// Which of them
         #[arg(long, default_value = "all")]
         only: Only,
         /// Counted from 1
@@ -39,18 +42,21 @@ pub enum PathCommand {
     },
     /// Print what is known about a path
     Show {
+        /// Name of the cache
         cache: String,
         /// A store path, or its hash part
         path: String,
     },
     /// Say whether a path is substituted, and why not
     Why {
+        /// Name of the cache
         cache: String,
         /// A store path, or its hash part
         path: String,
     },
     /// Take paths out of a cache; it can be undone for a day
     Remove {
+        /// Name of the cache
         cache: String,
         /// Store paths, or their hash parts
         #[arg(required = true)]
@@ -60,9 +66,17 @@ pub enum PathCommand {
         with_referrers: bool,
     },
     /// Put back what a removal took out
-    Undo { cache: String, removal: i64 },
+    Undo {
+        /// Name of the cache
+        cache: String,
+        /// Number of the removal
+        removal: i64,
+    },
     /// Print the paths that are out of sight because their file is damaged
-    Damaged { cache: String },
+    Damaged {
+        /// Name of the cache
+        cache: String,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -23,6 +23,7 @@ use std::io::Read;
 pub enum UserCommand {
     /// Make a user
     Create {
+        /// Name of the person
         name: UserName,
         /// Read the password from standard input, to its end or the first line break
         #[arg(long, required = true)]
@@ -43,6 +44,7 @@ pub enum UserCommand {
     List,
     /// Change what is named, and nothing else; one administrator stays
     Set {
+        /// Name of the person
         name: String,
         /// May change everything
         #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
@@ -52,9 +54,13 @@ pub enum UserCommand {
         disabled: Option<bool>,
     },
     /// Print a link by which somebody chooses a new password, once
-    PasswordLink { name: String },
+    PasswordLink {
+        /// Name of the person
+        name: String,
+    },
     /// Remove an account with its roles and own tokens
     Remove {
+        /// Name of the person
         name: String,
         /// It cannot be undone
         #[arg(long, required = true)]
@@ -65,14 +71,31 @@ pub enum UserCommand {
 #[derive(Subcommand)]
 pub enum MemberCommand {
     /// Print who is in a cache
-    List { cache: String },
+    List {
+        /// Name of the cache
+        cache: String,
+    },
     /// Give somebody with an account a role, in place of the one they had
-    Set { cache: String, name: String, role: RoleWord },
+    Set {
+        /// Name of the cache
+        cache: String,
+        /// Name of the person
+        name: String,
+        /// What they may do
+        role: RoleWord,
+    },
     /// Take somebody out of a cache
-    Remove { cache: String, name: String },
+    Remove {
+        /// Name of the cache
+        cache: String,
+        /// Name of the person
+        name: String,
+    },
     /// Print a link into a cache, for somebody with or without an account
     Invite {
+        /// Name of the cache
         cache: String,
+        /// What they may do
         role: RoleWord,
         /// Whom it is for
         note: String,
@@ -83,6 +106,7 @@ pub enum MemberCommand {
 pub enum TokenCommand {
     /// Make a token and print it, this once
     Create {
+        /// What lists call the token
         name: String,
         /// The one cache that it opens
         #[arg(long, required_unless_present = "all_caches", conflicts_with = "all_caches")]
@@ -100,7 +124,10 @@ pub enum TokenCommand {
     /// Print all tokens, without their secrets
     List,
     /// End a token, by the number that the list has
-    Revoke { id: i64 },
+    Revoke {
+        /// Number of the token, as `list` has it
+        id: i64,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -25,6 +25,7 @@ const LINES: u64 = 5000;
 pub enum RunCommand {
     /// Put a run of a builder into the queue
     Start {
+        /// Name of the builder
         builder: String,
         /// Branch, tag or commit instead of the builder's own
         #[arg(long, value_name = "REF")]
@@ -37,18 +38,28 @@ pub enum RunCommand {
         follow: bool,
     },
     /// Print the newest runs of a builder; without one, the queue
-    List { builder: Option<String> },
+    List {
+        /// Name of the builder
+        builder: Option<String>,
+    },
     /// Print where a run is, its derivations and what it pushed
-    Show { run: u64 },
+    Show {
+        /// Number of the run
+        run: u64,
+    },
     /// Print the log of a run
     Log {
+        /// Number of the run
         run: u64,
         /// Go on until the run ends, and end as it does
         #[arg(long)]
         follow: bool,
     },
     /// End a run
-    Cancel { run: u64 },
+    Cancel {
+        /// Number of the run
+        run: u64,
+    },
 }
 
 pub async fn perform(api: &Api, command: RunCommand) -> Said {

@@ -37,6 +37,7 @@ use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
+use tracing::Instrument;
 
 /// Where objects are kept.
 #[derive(Clone, Debug)]
@@ -232,14 +233,24 @@ impl Blob {
         }
     }
 
-    /// Removes an object; it is fine when there is none.
-    pub async fn remove(&self, kind: Kind, file_hash: &Sha256) -> Result<()> {
+    /// Removes an object; it is fine when there is none. Where it was not begun until `end`, it is not begun.
+    pub async fn remove(&self, kind: Kind, file_hash: &Sha256, end: Instant) -> Result<()> {
+        let too_late = || {
+            let source = "it removes files too slowly; what is left is removed later".into();
+            Error::Unavailable { what: "storage", source }
+        };
         match &self.store {
             Store::Folder(folder) => {
                 let (folder, name) = (folder.clone(), object_name(kind, file_hash));
-                tokio::task::spawn_blocking(move || folder.remove(&name)).await?
+                // What waits for a thread is not called back by whoever stops waiting for it.
+                let remove = move || if Instant::now() < end { folder.remove(&name) } else { Err(too_late()) };
+                tokio::task::spawn_blocking(remove).await?
             }
-            Store::Bucket(bucket) => bucket.remove(&object_name(kind, file_hash)).await,
+            Store::Bucket(bucket) => {
+                let name = object_name(kind, file_hash);
+                let removal = bucket.remove(&name);
+                tokio::time::timeout_at(end.into(), removal).await.unwrap_or_else(|_| Err(too_late()))
+            }
         }
     }
 
@@ -357,6 +368,7 @@ impl Blob {
 
 /// Records how long the storage took.
 fn timed<T>(operation: &'static str, run: impl FnOnce() -> T) -> T {
+    let _span = tracing::debug_span!("storage", otel.name = format_args!("storage {operation}")).entered();
     let started = Instant::now();
     let done = run();
     metrics::histogram!("iglu_storage_seconds", "operation" => operation).record(started.elapsed());
@@ -364,8 +376,9 @@ fn timed<T>(operation: &'static str, run: impl FnOnce() -> T) -> T {
 }
 
 async fn timed_async<T>(operation: &'static str, run: impl Future<Output = T>) -> T {
+    let span = tracing::debug_span!("storage", otel.name = format_args!("storage {operation}"), otel.kind = "client");
     let started = Instant::now();
-    let done = run.await;
+    let done = run.instrument(span).await;
     metrics::histogram!("iglu_storage_seconds", "operation" => operation).record(started.elapsed());
     done
 }

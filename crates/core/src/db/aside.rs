@@ -18,6 +18,9 @@ statements! {
     DELETE_UNUSED_NAR = "DELETE FROM nar WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM store_path WHERE nar_id = $1) \
         AND NOT EXISTS (SELECT 1 FROM set_aside WHERE nar_id = $1) RETURNING file_hash, file_size";
     ADD_TO_CACHE = "UPDATE cache SET path_count = path_count + $2, stored_bytes = stored_bytes + $3 WHERE id = $1";
+    LIST_CACHES_OF_FILE = "SELECT DISTINCT p.cache_id FROM store_path p JOIN nar n ON n.id = p.nar_id WHERE n.file_hash = $1 \
+        ORDER BY p.cache_id";
+    LIST_CACHES_OF_DAMAGED = "SELECT DISTINCT cache_id FROM set_aside WHERE nar_id = $1 AND reason = 'damaged' ORDER BY cache_id";
     LOCK_CACHE = "UPDATE cache SET path_count = path_count WHERE id = $1 RETURNING collected_since IS NOT NULL";
     SET_DAMAGED = "UPDATE nar SET damaged_at = $2, damage = $3 WHERE file_hash = $1 AND damaged_at IS NULL RETURNING id";
     FIND_DAMAGED = "SELECT id FROM nar WHERE nar_hash = $1 AND damaged_at IS NOT NULL";
@@ -360,6 +363,11 @@ impl Db {
     ) -> Result<Vec<Departed>> {
         Ok(transact!(self, |tx| {
             let mut departed = Vec::new();
+            // Caches before NARs, as pushes lock them.
+            let caches: Vec<i64> = sqlx::query_scalar(LIST_CACHES_OF_FILE).bind(file_hash).fetch_all(&mut *tx).await?;
+            for cache_id in caches {
+                sqlx::query(LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
+            }
             let nar_id: Option<i64> = sqlx::query_scalar(SET_DAMAGED)
                 .bind(file_hash)
                 .bind(departure.since)
@@ -398,6 +406,11 @@ impl Db {
             let nar_id: Option<i64> =
                 sqlx::query_scalar(FIND_DAMAGED_FILE).bind(file_hash).fetch_optional(&mut *tx).await?;
             if let Some(nar_id) = nar_id {
+                let caches: Vec<i64> =
+                    sqlx::query_scalar(LIST_CACHES_OF_DAMAGED).bind(nar_id).fetch_all(&mut *tx).await?;
+                for cache_id in caches {
+                    sqlx::query(LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
+                }
                 sqlx::query(SET_WHOLE).bind(nar_id).execute(&mut *tx).await?;
                 put_back_damaged!(tx, nar_id, back);
                 bump!(tx);

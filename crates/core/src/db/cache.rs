@@ -8,11 +8,11 @@ statements! {
     INSERT_CACHE = "INSERT INTO cache (name, is_public, priority, compression, created_at, client_filter_keys) \
         VALUES ($1, $2, $3, $4, $5, $6) RETURNING id";
     LIST_CACHES = "SELECT id, name, is_public, priority, compression, is_lenient, client_filter_keys, created_at, path_count, \
-        stored_bytes, last_push_at, keep_pushed_days, keep_used_days, keep_bytes, keep_revisions, most_bytes, most_upload_bytes FROM cache WHERE removed_at IS NULL ORDER BY name";
+        stored_bytes, last_push_at, keep_pushed_days, keep_used_days, keep_bytes, keep_revisions, most_bytes, most_upload_bytes, networks FROM cache WHERE removed_at IS NULL ORDER BY name";
     SET_LENIENCY = "UPDATE cache SET is_lenient = $2, client_filter_keys = $3 WHERE id = $1";
     SHOW_HELD = "UPDATE store_path SET is_visible = TRUE WHERE cache_id = $1 AND NOT is_visible";
     CLEAR_AWAITED = "DELETE FROM awaited_reference WHERE cache_id = $1";
-    UPDATE_CACHE = "UPDATE cache SET is_public = $2, priority = $3 WHERE id = $1";
+    UPDATE_CACHE = "UPDATE cache SET is_public = $2, priority = $3, networks = $4 WHERE id = $1";
     DELETE_UPSTREAMS = "DELETE FROM upstream WHERE cache_id = $1";
     INSERT_UPSTREAM = "INSERT INTO upstream (cache_id, url) VALUES ($1, $2)";
     LIST_UPSTREAMS = "SELECT cache_id, url FROM upstream ORDER BY id";
@@ -20,7 +20,7 @@ statements! {
     LIST_TRAFFIC = "SELECT cache_id, CAST(SUM(narinfo_hits) AS BIGINT) AS narinfo_hits, \
         CAST(SUM(narinfo_misses) AS BIGINT) AS narinfo_misses, CAST(SUM(nar_bytes) AS BIGINT) AS nar_bytes, \
         CAST(SUM(pushed_paths) AS BIGINT) AS pushed_paths FROM cache_activity WHERE hour >= $1 GROUP BY cache_id";
-    STORED_BYTES = "SELECT CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM nar";
+    NAR_BYTES = "SELECT CAST(COALESCE(SUM(file_size), 0) AS BIGINT) AS files, CAST(COALESCE(SUM(nar_size), 0) AS BIGINT) AS unpacked FROM nar";
     LIST_HELD = "SELECT cache_id, COUNT(DISTINCT path_id) FROM awaited_reference GROUP BY cache_id";
 }
 
@@ -43,6 +43,17 @@ pub(crate) struct CacheRow {
     pub keep_revisions: Option<i64>,
     pub most_bytes: Option<i64>,
     pub most_upload_bytes: Option<i64>,
+    /// With blanks between.
+    pub networks: String,
+}
+
+/// Bytes of all NARs, each once.
+#[derive(Clone, Copy, Debug)]
+pub struct NarBytes {
+    /// Of their files.
+    pub files: u64,
+    /// Of what is in them.
+    pub unpacked: u64,
 }
 
 pub(crate) struct NewCache<'a> {
@@ -65,6 +76,8 @@ pub(crate) struct CacheUpdate {
     pub client_filter_keys: String,
     /// All of them, in the order to be asked.
     pub upstreams: Vec<String>,
+    /// With blanks between.
+    pub networks: String,
 }
 
 #[derive(FromRow)]
@@ -132,7 +145,13 @@ impl Db {
     /// Changes a cache. What waited for references is shown where they are waited for no longer.
     pub async fn cache_update(&self, id: i64, update: &CacheUpdate, audit: &Audit) -> Result<()> {
         transact!(self, |tx| {
-            sqlx::query(UPDATE_CACHE).bind(id).bind(update.is_public).bind(update.priority).execute(&mut *tx).await?;
+            sqlx::query(UPDATE_CACHE)
+                .bind(id)
+                .bind(update.is_public)
+                .bind(update.priority)
+                .bind(&update.networks)
+                .execute(&mut *tx)
+                .await?;
             sqlx::query(SET_LENIENCY)
                 .bind(id)
                 .bind(update.is_lenient)
@@ -183,9 +202,10 @@ impl Db {
             .collect())
     }
 
-    /// Bytes of all NAR files, each once.
-    pub async fn stored_bytes(&self) -> Result<u64> {
-        Ok(unsigned(read!(self, |pool| sqlx::query_scalar(STORED_BYTES).fetch_one(pool).await?)))
+    /// Bytes of all NARs.
+    pub async fn nar_bytes(&self) -> Result<NarBytes> {
+        let (files, unpacked): (i64, i64) = read!(self, |pool| sqlx::query_as(NAR_BYTES).fetch_one(pool).await?);
+        Ok(NarBytes { files: unsigned(files), unpacked: unsigned(unpacked) })
     }
 
     /// For each cache that has paths waiting for references, how many.

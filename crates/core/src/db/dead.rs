@@ -11,10 +11,13 @@ statements! {
     GET_DEAD_FILE = "SELECT taken_at FROM dead_file WHERE kind = $1 AND file_hash = $2";
     REVIVE_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2 AND taken_at IS NULL";
     LIST_DEAD_FILES = "SELECT kind, file_hash, file_size FROM dead_file WHERE (taken_at IS NULL AND since < $1) \
-        OR taken_at < $2 OR taken_at > $3 ORDER BY since LIMIT 64";
-    TAKE_DEAD_FILE = "UPDATE dead_file SET taken_at = $3 WHERE kind = $1 AND file_hash = $2";
+        OR taken_at < $2 OR taken_at > $3 ORDER BY since, kind, file_hash LIMIT 64";
+    // A push may have come to need it since it was listed, or another server taken it.
+    TAKE_DEAD_FILE = "UPDATE dead_file SET taken_at = $3 WHERE kind = $1 AND file_hash = $2 \
+        AND (taken_at IS NULL OR taken_at < $4 OR taken_at > $5)";
     RELEASE_DEAD_FILES = "UPDATE dead_file SET taken_at = NULL WHERE taken_at IS NOT NULL";
     DELETE_DEAD_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2";
+    FORGET_DEAD_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2 AND taken_at = $3";
     COUNT_DEAD_FILES = "SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM dead_file";
     IS_NAR_FILE_NEEDED = "SELECT (SELECT COUNT(*) FROM nar WHERE file_hash = $1) + (SELECT COUNT(*) FROM put_nar WHERE file_hash = $1)";
     IS_LOG_FILE_NEEDED = "SELECT COUNT(*) FROM build_log WHERE file_hash = $1";
@@ -83,13 +86,17 @@ impl Db {
                 if names > 0 {
                     sqlx::query(DELETE_DEAD_FILE).bind(&file.kind).bind(&file.file_hash).execute(&mut *tx).await?;
                 } else {
-                    sqlx::query(TAKE_DEAD_FILE)
+                    let took = sqlx::query(TAKE_DEAD_FILE)
                         .bind(&file.kind)
                         .bind(&file.file_hash)
                         .bind(now)
+                        .bind(now - lease)
+                        .bind(now + lease)
                         .execute(&mut *tx)
                         .await?;
-                    taken.push(file);
+                    if took.rows_affected() > 0 {
+                        taken.push(file);
+                    }
                 }
             }
             (!is_empty).then_some(taken)
@@ -104,11 +111,16 @@ impl Db {
         Ok(())
     }
 
-    /// Forgets files that were removed.
-    pub async fn dead_files_forget(&self, files: &[DeadFile]) -> Result<()> {
+    /// Forgets files that were removed by whoever took them at that moment. Those that somebody else took since are theirs.
+    pub async fn dead_files_forget(&self, files: &[DeadFile], taken_at: i64) -> Result<()> {
         transact!(self, |tx| {
             for file in files {
-                sqlx::query(DELETE_DEAD_FILE).bind(&file.kind).bind(&file.file_hash).execute(&mut *tx).await?;
+                sqlx::query(FORGET_DEAD_FILE)
+                    .bind(&file.kind)
+                    .bind(&file.file_hash)
+                    .bind(taken_at)
+                    .execute(&mut *tx)
+                    .await?;
             }
         });
         Ok(())

@@ -79,6 +79,8 @@ impl Db {
     pub async fn key_insert(&self, cache_id: i64, key: &NewKey<'_>, audit: &Audit) -> Result<()> {
         let insert = async {
             transact!(self, |tx| {
+                // A push that is stored at this moment either sees the key, or is seen by who signs what is older.
+                sqlx::query(super::aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
                 sqlx::query(INSERT_KEY)
                     .bind(cache_id)
                     .bind(key.name)

@@ -2,7 +2,10 @@
 //! which is done once. Both are made anew when they break.
 
 use super::*;
-use sqlx::{PgConnection, postgres::PgListener};
+use sqlx::{
+    PgConnection,
+    postgres::{PgListener, PgPoolOptions},
+};
 
 /// What servers over one database listen to. The trigger on `generation` says it too.
 const CHANNEL: &str = "iglu";
@@ -13,13 +16,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 const TRY_LEAD: &str = "SELECT pg_try_advisory_lock($1)";
-const STILL_THERE: &str = "SELECT 1";
+const STILL_THERE: &str = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
 /// PostgreSQL forgets a leader whose machine went away after about 25 seconds; the system's default is two hours.
-const LOOK_FOR_ME: [&str; 3] =
-    ["SET tcp_keepalives_idle = 10", "SET tcp_keepalives_interval = 5", "SET tcp_keepalives_count = 3"];
+const LOOK_FOR_ME: [&str; 4] = [
+    "SET tcp_keepalives_idle = 10",
+    "SET tcp_keepalives_interval = 5",
+    "SET tcp_keepalives_count = 3",
+    "SET tcp_user_timeout = 25000",
+];
 
 /// Hears what servers say.
 pub(crate) struct Ear(PgListener);
+
+/// Says something to other servers.
+pub(crate) struct Voice(PgConnection);
 
 /// May be the leader while it lives.
 pub(crate) struct Candidacy(PgConnection);
@@ -38,7 +48,9 @@ impl Db {
     pub async fn ear(&self) -> Result<Option<Ear>> {
         let Db::Postgres(pool) = self else { return Ok(None) };
         let listen = async {
-            let mut listener = PgListener::connect_with(pool).await?;
+            // Not one of those that requests wait for: who cannot hear in time would have to forget everything.
+            let own = PgPoolOptions::new().max_connections(1).connect_lazy_with((*pool.connect_options()).clone());
+            let mut listener = PgListener::connect_with(&own).await?;
             // A connection that broke is told of, so that what was missed is not taken for nothing.
             listener.eager_reconnect(false);
             listener.listen(CHANNEL).await?;
@@ -47,12 +59,12 @@ impl Db {
         Ok(Some(Ear(tokio::time::timeout(PATIENCE, listen).await.map_err(late)??)))
     }
 
-    /// Says something to all servers, this one included: at most 7999 bytes.
-    pub async fn say(&self, text: &str) -> Result<()> {
-        let Db::Postgres(pool) = self else { return Ok(()) };
-        let said = sqlx::query(NOTIFY).bind(CHANNEL).bind(text).execute(pool);
-        tokio::time::timeout(PATIENCE, said).await.map_err(late)??;
-        Ok(())
+    /// A connection to speak on. `None` where nobody else listens.
+    pub async fn voice(&self) -> Result<Option<Voice>> {
+        let Db::Postgres(pool) = self else { return Ok(None) };
+        let options = pool.connect_options();
+        let connect = PgConnection::connect_with(&options);
+        Ok(Some(Voice(tokio::time::timeout(PATIENCE, connect).await.map_err(late)??)))
     }
 
     /// Stands for leader. `None` where there is no other server.
@@ -66,6 +78,15 @@ impl Db {
             Ok::<_, sqlx::Error>(connection)
         };
         Ok(Some(Candidacy(tokio::time::timeout(PATIENCE, stand).await.map_err(late)??)))
+    }
+}
+
+impl Voice {
+    /// Says something to all servers, this one included: at most 7999 bytes.
+    pub async fn say(&mut self, text: &str) -> Result<()> {
+        let said = sqlx::query(NOTIFY).bind(CHANNEL).bind(text).execute(&mut self.0);
+        tokio::time::timeout(PATIENCE, said).await.map_err(late)??;
+        Ok(())
     }
 }
 
@@ -85,11 +106,10 @@ impl Candidacy {
         Ok(tokio::time::timeout(PATIENCE, asked).await.map_err(late)??)
     }
 
-    /// Fails when the connection, and with it the lock, may be lost.
-    pub async fn hold(&mut self) -> Result<()> {
-        let asked = sqlx::query(STILL_THERE).execute(&mut self.0);
-        tokio::time::timeout(PATIENCE, asked).await.map_err(late)??;
-        Ok(())
+    /// Fails when the connection, and with it the lock, may be lost. What time it is at the database, in milliseconds since 1970.
+    pub async fn hold(&mut self) -> Result<i64> {
+        let asked = sqlx::query_scalar(STILL_THERE).fetch_one(&mut self.0);
+        Ok(tokio::time::timeout(PATIENCE, asked).await.map_err(late)??)
     }
 
     /// Lets another one lead at once.

@@ -41,20 +41,21 @@ pub(crate) use account::{AccountRow, NewSession};
 pub(crate) use activity::{ActivityDelta, ActivityRow};
 pub(crate) use aside::{AsideFound, DamagedRow, Departure};
 pub(crate) use builder::BuilderFound;
+pub use cache::NarBytes;
 pub(crate) use cache::{CacheRow, CacheUpdate, NewCache};
 pub(crate) use check::NarRow;
 pub(crate) use dead::DeadFile;
 pub(crate) use files::NamedFile;
 pub(crate) use invitation::{InvitationFound, NewInvitation};
 pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
-pub(crate) use link::{Candidacy, Ear};
+pub(crate) use link::{Candidacy, Ear, Voice};
 pub(crate) use member::role;
 pub(crate) use node::{Greeting, NodeFound};
 pub use open::{Opening, Schema};
 use open::{POSTGRES_MIGRATIONS, SQLITE_MIGRATIONS, migration_failed};
 pub(crate) use path::NarinfoRow;
 pub(crate) use pin::NewPin;
-pub(crate) use push::{Commit, Covered, HeldRow, NewFile, Outcome, PartRow, UploadRow};
+pub(crate) use push::{Commit, Committed, Covered, HeldRow, NewFile, Outcome, PartRow, UploadRow};
 pub(crate) use reference::LinkedRow;
 pub(crate) use retention::{GraphRow, RemovalRow, SetAside};
 pub(crate) use run::{Claim, NewRun, RunDerivationRow, RunFound, Taken, Told};
@@ -124,11 +125,14 @@ pub(crate) use {read, statements, transact};
 pub(crate) struct Timed {
     kind: &'static str,
     started: Instant,
+    /// Of the trace, for as long as this lives.
+    _span: tracing::Span,
 }
 
 impl Timed {
     pub fn new(kind: &'static str) -> Timed {
-        Timed { kind, started: Instant::now() }
+        let _span = tracing::debug_span!("database", otel.name = format_args!("database {kind}"), otel.kind = "client");
+        Timed { kind, started: Instant::now(), _span }
     }
 }
 
@@ -194,6 +198,7 @@ statements! {
     BUMP_GENERATION = "UPDATE generation SET value = value + 1 WHERE id = 1";
     GET_GENERATION = "SELECT value FROM generation WHERE id = 1";
     GET_SETTING = "SELECT value FROM setting WHERE name = $1";
+    KEEP_SETTING = "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
     PUT_SETTING = "INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 }
 
@@ -258,6 +263,14 @@ impl Db {
 
     pub async fn setting(&self, name: &str) -> Result<Option<String>> {
         Ok(read!(self, |pool| sqlx::query_scalar(GET_SETTING).bind(name).fetch_optional(pool).await?))
+    }
+
+    /// Sets what has no value yet; the value that it has then, whoever set it.
+    pub async fn setting_keep(&self, name: &str, value: &str) -> Result<String> {
+        Ok(transact!(self, |tx| {
+            sqlx::query(KEEP_SETTING).bind(name).bind(value).execute(&mut *tx).await?;
+            sqlx::query_scalar(GET_SETTING).bind(name).fetch_one(&mut *tx).await?
+        }))
     }
 
     pub async fn setting_put(&self, name: &str, value: &str) -> Result<()> {

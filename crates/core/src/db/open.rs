@@ -15,6 +15,9 @@ pub(super) static POSTGRES_MIGRATIONS: Migrator = sqlx::migrate!("migrations/pos
 /// How long PostgreSQL may take to answer a first connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a migration waits for a table, and for another server that migrates.
+const LITTLE_PATIENCE: &str = "SET lock_timeout = '3s'";
+
 const GET_SCHEMA: &str = "SELECT MAX(version) FROM _sqlx_migrations";
 
 /// How a database is opened.
@@ -74,13 +77,30 @@ async fn open_postgres(url: &str, opening: Opening) -> Result<(Db, Schema)> {
     let schema = compare(&migrations, applied, opening.migrates)?;
     if schema.before != schema.after {
         // It takes a lock that other servers wait for, which find nothing left to do.
-        migrations.run(&mut first).await.map_err(migration_failed)?;
+        // Whoever reads a table for long, as a backup does, would be waited for, and everybody else behind that.
+        sqlx::query(LITTLE_PATIENCE).execute(&mut first).await?;
+        migrations.run(&mut first).await.map_err(|error| match is_locked(&error) {
+            true => unavailable(format!(
+                "{} is changed or read by another program, a backup perhaps, so that its schema cannot be brought up to date now",
+                place(&options)
+            )),
+            false => migration_failed(error),
+        })?;
     }
     let _ = first.close().await;
     let pool = PgPoolOptions::new()
-        // One of them listens to what other servers say.
-        .max_connections(opening.connections.max(2) + 1)
+        .max_connections(opening.connections.max(2))
         .acquire_timeout(Duration::from_secs(10))
+        // What comes back is asked whether it is still there, and not waited for for ever: the machine behind it may be gone. sqlx asks too,
+        // without an end; that is one round trip more, after the answer.
+        .after_release(|connection, _| {
+            Box::pin(async {
+                match tokio::time::timeout(PATIENCE, connection.ping()).await {
+                    Ok(there) => there.map(|()| true),
+                    Err(_) => Err(sqlx::Error::Io(ErrorKind::TimedOut.into())),
+                }
+            })
+        })
         .connect_lazy_with(options);
     Ok((Db::Postgres(pool), schema))
 }
@@ -153,6 +173,12 @@ pub(super) fn migration_failed(source: sqlx::migrate::MigrateError) -> Error {
         what: "the database schema could not be brought up to date".to_owned(),
         source: Some(source.into()),
     }
+}
+
+/// Whether others were in the way: a lock was not to be had in time, or each side waited for the other.
+fn is_locked(error: &sqlx::migrate::MigrateError) -> bool {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+    matches!(error, Execute(error) | ExecuteMigration(error, _) if has_code(error, "55P03") || has_code(error, "40P01"))
 }
 
 fn has_code(error: &sqlx::Error, code: &str) -> bool {

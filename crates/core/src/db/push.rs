@@ -5,7 +5,7 @@ use super::{
         self, ADD_TO_CACHE, Back, DELETE_ASIDE_OF_PATH, FIND_DAMAGED, LOCK_NAR, MOVE_ASIDE_TO_NAR, NEEDED_MEANWHILE,
         SET_WHOLE, put_back_collected, put_back_damaged, release_nars,
     },
-    dead::GET_DEAD_FILE,
+    dead::{GET_DEAD_FILE, REVIVE_FILE},
     *,
 };
 use nix_compat::{debug_info::DebugId, store_path::StorePath};
@@ -25,6 +25,7 @@ statements! {
     LIST_PARTS = "SELECT number, size, md5 FROM upload_part WHERE upload_id = $1 ORDER BY number";
     LIST_STALE_UPLOADS = "SELECT id, public_id, cache_id, compression, pushed_by, state FROM upload WHERE touched_at < $1 LIMIT 100";
     DELETE_UPLOAD = "DELETE FROM upload WHERE id = $1";
+    LIST_SIGNING = "SELECT name FROM signing_key WHERE cache_id = $1 AND retired_at IS NULL";
     LOCK_CACHE = "UPDATE cache SET last_push_at = $2 WHERE id = $1 RETURNING collected_since IS NOT NULL";
     FIND_PATH = "SELECT p.id, p.name, p.nar_size, p.signatures, p.refs, n.nar_hash FROM store_path p JOIN nar n ON n.id = p.nar_id \
         WHERE p.cache_id = $1 AND p.hash = $2";
@@ -151,6 +152,8 @@ pub(crate) struct Commit<'a> {
     pub ca: Option<&'a str>,
     /// One name:base64 a line.
     pub signatures: &'a str,
+    /// Names of the cache's own keys that made some of them.
+    pub signed_by: &'a [&'a str],
     pub pushed_by: &'a str,
     pub now: i64,
     pub upload_id: Option<i64>,
@@ -171,6 +174,8 @@ pub(crate) enum Outcome {
     },
     /// The cache has this path; the first one stays. Signatures were merged where the NAR and references are the same.
     Existing,
+    /// Nothing was stored, because the cache has a key that did not sign.
+    KeysChanged,
     /// Nothing was stored, because these references, by base name, are not in the cache.
     Missing(Vec<String>),
 }
@@ -484,7 +489,13 @@ impl Db {
             let is_collected: bool =
                 sqlx::query_scalar(LOCK_CACHE).bind(commit.cache_id).bind(commit.now).fetch_one(&mut *tx).await?;
             let mut back = Back::default();
+            let keys: Vec<String> = sqlx::query_scalar(LIST_SIGNING).bind(commit.cache_id).fetch_all(&mut *tx).await?;
+            if keys.iter().any(|key| !commit.signed_by.contains(&key.as_str())) {
+                return Ok(Committed { outcome: Outcome::KeysChanged, back });
+            }
             if let Some(file) = &commit.file {
+                // The lock of this row decides between a removal and this push, however long ago the file was published.
+                sqlx::query(REVIVE_FILE).bind("nar").bind(file.hash).execute(&mut *tx).await?;
                 let dead: Option<Option<i64>> =
                     sqlx::query_scalar(GET_DEAD_FILE).bind("nar").bind(file.hash).fetch_optional(&mut *tx).await?;
                 if let Some(Some(_)) = dead {

@@ -19,7 +19,7 @@ use crate::{
     Core,
     blob::Space,
     caller::Caller,
-    db::{Commit, NewFile, Outcome},
+    db::{Commit, Committed, NewFile, Outcome},
     directory::{Cache, KeyOf},
     error::{Error, Result},
 };
@@ -29,13 +29,14 @@ use nix_compat::{
     content_address::ContentAddress,
     narinfo::NarInfo,
     nixhash::Sha256,
-    signing::{self, Signature},
+    signing::{self, Signature, SigningKey},
     store_path::{StorePath, StorePathHash},
 };
 use std::{
     collections::{BTreeSet, HashMap},
     hash::Hash,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// The methods of the noun.
@@ -120,6 +121,10 @@ pub enum Published {
     Existing,
 }
 
+/// How long the database may take for the last step of a push.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a push is stored that something else is in the way of.
+const TRIES: u32 = 5;
 /// Signatures of keys that a cache does not know, kept of one push; and the longest name of such a key in bytes.
 const MOST_STRANGERS: usize = 16;
 const LONGEST_KEY_NAME: usize = 255;
@@ -177,6 +182,7 @@ impl Pushes<'_> {
             return Err(self.refused(format!("cache \"{name}\" is signed by those who push: {why}")));
         }
         lines.extend(cache.keys.iter().map(|key| key.sign(&fingerprint).to_string()));
+        self.0.totals.signatures.add(cache.keys.len() as u64);
         Ok(lines.into_iter().collect::<Vec<_>>().join("\n"))
     }
 
@@ -194,10 +200,45 @@ impl Pushes<'_> {
         Error::Invalid { field: "", message }
     }
 
+    /// Stores what a push brings. Where somebody else was in the way, a migration for example, it is tried again: some clients try nothing
+    /// again by themselves.
+    async fn committed(&self, commit: &Commit<'_>) -> Result<Committed> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let done = tokio::time::timeout(PATIENCE, self.0.db.path_commit(commit)).await.map_err(|_| {
+                // Nobody waits for this for ever: what became of it is seen when the path is pushed again.
+                Error::Unavailable { what: "database", source: "it does not answer in time".into() }
+            })?;
+            match done {
+                Err(error) if error.is_deadlock() && tries < TRIES => {
+                    tracing::info!(path = commit.hash, tries, "a push and something else waited for each other; again");
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// The last step of every push.
     async fn publish(&self, push: &Publish<'_>) -> Result<Published> {
+        for _ in 0..TRIES {
+            if let Some(published) = self.publish_once(push).await? {
+                return Ok(published);
+            }
+            // A key was added since this server read the keys, perhaps at another one.
+            self.0.directory.reload(&self.0.db, &self.0.master).await?;
+        }
+        Err(Error::Interrupted(format!("the keys of cache \"{}\" change all the time; push it again", push.cache.name)))
+    }
+
+    /// The same with the keys that this server knows; `None` where the cache has others.
+    async fn publish_once(&self, push: &Publish<'_>) -> Result<Option<Published>> {
         let core = self.0;
-        let Publish { cache, claim, found, .. } = push;
+        let Publish { claim, found, .. } = push;
+        let cache = core.directory.get_by_id(push.cache.id).ok_or_else(|| {
+            Error::NotFound(format!("cache \"{}\" was removed while a path was pushed to it", push.cache.name))
+        })?;
+        let cache = &cache;
         let store_path = &claim.store_path;
         let hash = store_path.hash().to_string();
         let refs = claim.refs();
@@ -205,6 +246,7 @@ impl Pushes<'_> {
         let (deriver, ca) =
             (claim.deriver.as_ref().map(ToString::to_string), claim.ca.as_ref().map(ToString::to_string));
         let signatures = self.signatures(cache, claim)?;
+        let signed_by: Vec<&str> = cache.keys.iter().map(SigningKey::name).collect();
         let commit = Commit {
             cache_id: cache.id,
             hash: &hash,
@@ -223,13 +265,14 @@ impl Pushes<'_> {
             deriver: deriver.as_deref(),
             ca: ca.as_deref(),
             signatures: &signatures,
+            signed_by: &signed_by,
             pushed_by: push.pushed_by,
             now: core.now().0,
             upload_id: push.upload_id,
             hold: push.hold,
         };
         crate::failpoint::reach("commit.before");
-        let committed = core.db.path_commit(&commit).await?;
+        let committed = self.committed(&commit).await?;
         crate::failpoint::reach("commit.after");
         // Out of their caches until now, of this one or of others.
         core.forget(&committed.back.visible);
@@ -249,12 +292,13 @@ impl Pushes<'_> {
                     cache.state.path_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     cache.state.stored_bytes.fetch_add(file_size, std::sync::atomic::Ordering::Relaxed);
                 }
-                Ok(Published::New { visible: visible.contains(&hash) })
+                Ok(Some(Published::New { visible: visible.contains(&hash) }))
             }
+            Outcome::KeysChanged => Ok(None),
             // Forgotten whether or not this push changed it: an earlier one may have ended between commit and here.
             Outcome::Existing => {
                 core.forget_paths(cache, &[store_path.hash()]);
-                Ok(Published::Existing)
+                Ok(Some(Published::Existing))
             }
             Outcome::Missing(missing) => {
                 let more = if missing.len() > 5 { format!(" and {} more", missing.len() - 5) } else { String::new() };

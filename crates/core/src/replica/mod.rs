@@ -2,11 +2,12 @@
 //! that is done once. Nothing here is needed for what is stored to be right, and no word has to arrive: absence is not remembered, presence
 //! for minutes only.
 
+mod lead;
 mod news;
 
 use crate::{
     Core,
-    db::{Candidacy, Ear},
+    db::{Ear, Voice},
     error::Result,
     reconcile::Reconciler,
 };
@@ -30,10 +31,6 @@ use tokio::{
 const GREETING: Duration = Duration::from_secs(1);
 /// Who hears nothing for so long, not even itself, is deaf; who is not heard for so long is gone.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How often the lock of the leader is asked for, or looked at.
-const LEADING: Duration = Duration::from_secs(1);
-/// How often the leader writes down how its work goes.
-const REPORT: Duration = Duration::from_secs(5);
 /// How long what another server may have changed is believed at most, should a word of it be lost with its speaker.
 pub(crate) const BELIEVED: Duration = Duration::from_secs(300);
 /// News that wait to be said. What does not fit is not said, and the others are told to believe nothing.
@@ -50,6 +47,8 @@ pub(crate) struct Replicas {
     id: String,
     hears: AtomicBool,
     leads: watch::Sender<bool>,
+    /// Of this server as the leader.
+    term: Mutex<Option<lead::Term>>,
     mouth: OnceLock<mpsc::Sender<News>>,
     was_cut_short: AtomicBool,
     others: Mutex<HashMap<String, (Greeting, Instant)>>,
@@ -61,6 +60,7 @@ impl Default for Replicas {
             id: nixbase32::encode(&crate::clock::random::<10>()),
             hears: AtomicBool::new(false),
             leads: watch::Sender::new(false),
+            term: Mutex::default(),
             mouth: OnceLock::new(),
             was_cut_short: AtomicBool::new(false),
             others: Mutex::default(),
@@ -129,7 +129,7 @@ impl Core {
         let tasks = vec![
             tokio::spawn(speak(self.clone(), greeting, waiting, stopping.clone())),
             tokio::spawn(until(stopping.clone(), listen(self.clone()))),
-            tokio::spawn(lead(self.clone(), stopping)),
+            tokio::spawn(lead::lead(self.clone(), stopping)),
         ];
         Membership { stop, tasks }
     }
@@ -203,6 +203,12 @@ impl Core {
         self.narinfos.clear();
         self.known_nars.clear();
         self.known_tokens.clear();
+    }
+
+    /// How many servers of this database are heard of, this one included. At least one.
+    pub fn replica_count(&self) -> usize {
+        let others = self.replicas.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.values().filter(|(_, heard)| heard.elapsed() < SILENCE).count().max(1)
     }
 
     /// The servers of this database that are heard of, this one first.
@@ -294,6 +300,7 @@ async fn until(mut stopping: watch::Receiver<bool>, task: impl Future<Output = (
 /// Says what waits to be said, many things at a time, and every second that this server is there.
 async fn speak(core: Core, greeting: Greeting, mut waiting: mpsc::Receiver<News>, mut stopping: watch::Receiver<bool>) {
     let replicas = &core.replicas;
+    let mut voice: Option<Voice> = None;
     let mut greet = tokio::time::interval(GREETING);
     greet.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -320,23 +327,39 @@ async fn speak(core: Core, greeting: Greeting, mut waiting: mpsc::Receiver<News>
             some.insert(0, News::Everything);
         }
         let (texts, left_out) = pack(&replicas.id, &some);
-        let mut is_whole = !left_out;
+        let mut is_said = true;
         for text in texts {
-            if let Err(error) = core.db.say(&text).await {
-                tracing::debug!(error = %error, "other servers could not be told");
-                is_whole = false;
+            if let Err(error) = say(&core, &mut voice, &text).await {
+                tracing::debug!(%error, "other servers could not be told");
+                voice = None;
+                is_said = false;
+                break;
             }
         }
-        if !is_whole {
+        // That a server is there is said again in a second; everything else would be missed.
+        let is_lost = left_out || (!is_said && some.iter().any(|news| !matches!(news, News::Here(_))));
+        if is_lost {
             replicas.was_cut_short.store(true, Ordering::Release);
         }
         if ends {
             return;
         }
-        if !is_whole {
+        if !is_said || is_lost {
             // What is not heard in time is made up for by the word that everything may have changed.
             tokio::time::sleep(GREETING).await;
         }
+    }
+}
+
+/// Says one thing, on a connection that is made anew where there is none: one that requests wait for would be silent when the server is
+/// busiest.
+async fn say(core: &Core, voice: &mut Option<Voice>, text: &str) -> Result<()> {
+    if voice.is_none() {
+        *voice = core.db.voice().await?;
+    }
+    match voice {
+        Some(voice) => voice.say(text).await,
+        None => Ok(()),
     }
 }
 
@@ -370,60 +393,5 @@ async fn hear(core: &Core, ear: &mut Ear) -> crate::Error {
             }
             Err(error) => return error,
         }
-    }
-}
-
-/// Leads whenever nobody else does.
-async fn lead(core: Core, mut stopping: watch::Receiver<bool>) {
-    loop {
-        let mut candidacy = None;
-        tokio::select! {
-            () = stand(&core, &mut candidacy) => {}
-            _ = stopping.wait_for(|stop| *stop) => {}
-        }
-        if core.replicas.leads.send_replace(false) {
-            tracing::info!("this server no longer does the work that is done once");
-        }
-        if *stopping.borrow() {
-            if let Some(candidacy) = candidacy {
-                candidacy.end().await;
-            }
-            return;
-        }
-        drop(candidacy);
-        tokio::time::sleep(LEADING).await;
-    }
-}
-
-/// Returns when the connection broke.
-async fn stand(core: &Core, candidacy: &mut Option<Candidacy>) {
-    let Ok(Some(standing)) = core.db.candidacy().await else { return };
-    let standing = candidacy.insert(standing);
-    let mut reported = (Instant::now(), String::new());
-    loop {
-        let held = match core.is_leader() {
-            true => standing.hold().await,
-            false => standing.try_lead().await.map(|leads| {
-                if leads {
-                    tracing::info!("this server does the work that is done once");
-                    core.replicas.leads.send_replace(true);
-                    Reconciler::ALL.into_iter().for_each(|work| core.work.wake(work));
-                }
-            }),
-        };
-        if let Err(error) = held {
-            tracing::debug!(%error, "the lock of the leading server is out of reach");
-            return;
-        }
-        if core.is_leader() && reported.0.elapsed() > REPORT {
-            let work: Vec<Work> = core.work_list().into_iter().filter(|work| work.is_common).collect();
-            let json = serde_json::to_string(&work).unwrap_or_default();
-            if json != reported.1 && core.db.setting_put(WORK, &json).await.is_ok() {
-                core.say(News::Event(LiveEvent::WorkChanged));
-                reported.1 = json;
-            }
-            reported.0 = Instant::now();
-        }
-        tokio::time::sleep(LEADING).await;
     }
 }

@@ -332,11 +332,12 @@ async fn a_file_that_is_needed_again_is_not_removed(home: Home) {
     home.clock.advance(2 * Timestamp::DAY);
     Reconciler::Purge.tick(core).await.unwrap();
     home.clock.advance(2 * Timestamp::HOUR);
-    let taken = core.db.dead_files_take(core.now().0, 0, core.now().0).await.unwrap().unwrap();
+    let taken_at = core.now().0;
+    let taken = core.db.dead_files_take(taken_at, 0, taken_at).await.unwrap().unwrap();
     let finish = async {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         fs::remove_file(file_of(&home, &lib)).unwrap();
-        core.db.dead_files_forget(&taken).await.unwrap();
+        core.db.dead_files_forget(&taken, taken_at).await.unwrap();
     };
     let (pushed, ()) = tokio::join!(push(core, &OPERATOR, "main", &lib), finish);
     pushed.unwrap();
@@ -388,4 +389,48 @@ async fn counted_numbers_are_corrected(home: Home) {
     assert_eq!(core.check_all(check(true), &|_, _| ()).await.unwrap().wrong_numbers, ["main"]);
     assert!(core.check_all(check(false), &|_, _| ()).await.unwrap().is_clean());
     assert_eq!(core.cache().get(&OPERATOR, "main").await.unwrap().summary.path_count, 2);
+}
+
+on_both! { a_dead_file_has_one_who_decides }
+
+/// Whoever takes a file removes it, and whoever revives one publishes it: never both, however close together they come, and a remover
+/// that was too slow forgets nothing of the one after it.
+async fn a_dead_file_has_one_who_decides(home: Home) {
+    let core = &home.core;
+    let files: Vec<[u8; 32]> = (0..300_u16).map(|n| *Sha256::digest(&n.to_le_bytes()).as_bytes()).collect();
+    for file in &files {
+        core.db.file_set_dead("nar", file, 1, 0).await.unwrap();
+    }
+    let removers = [core.clone(), home.beside().await].map(|core| {
+        tokio::spawn(async move {
+            let mut taken = Vec::new();
+            while let Some(some) = core.db.dead_files_take(1_000, 60_000, 5_000).await.unwrap() {
+                taken.extend(some.into_iter().map(|file| file.file_hash));
+                tokio::task::yield_now().await;
+            }
+            taken
+        })
+    });
+    let mut revived = Vec::new();
+    for file in files.iter().rev() {
+        if core.db.file_revive("nar", file).await.unwrap() {
+            revived.push(file.to_vec());
+        }
+    }
+    let mut decided = revived;
+    for remover in removers {
+        decided.extend(remover.await.unwrap());
+    }
+    decided.sort_unstable();
+    let count = decided.len();
+    decided.dedup();
+    assert_eq!((decided.len(), count), (300, 300), "each file has one who decides");
+
+    let later = 5_000 + 60_001;
+    let again = core.db.dead_files_take(1_000, 60_000, later).await.unwrap().unwrap();
+    let left = core.db.dead_file_count().await.unwrap();
+    core.db.dead_files_forget(&again, 5_000).await.unwrap();
+    assert_eq!(core.db.dead_file_count().await.unwrap(), left, "the remover before that forgets nothing");
+    core.db.dead_files_forget(&again, later).await.unwrap();
+    assert_eq!(core.db.dead_file_count().await.unwrap().0, left.0 - again.len() as i64);
 }

@@ -213,3 +213,33 @@ async fn an_upload_goes_on_at_another_server() {
     assert!(narinfo(one, "main", &leaf.claim.store_path).await.is_some());
     assert_eq!(pair.home.stored_files(), 1);
 }
+
+/// A push signs with the keys that the cache has when it ends, whichever server added one since it began.
+#[tokio::test]
+async fn a_push_signs_with_the_newest_keys() {
+    let pair = Pair::new().await;
+    let (one, two, operator) = (&pair.home.core, &pair.other, &Caller::Operator);
+    pair.home.cache("main", Visibility::Public).await;
+    two.refresh().await.unwrap();
+    let leaf = thing("leaf", &[]);
+    let begun = upload(two, operator, "main", &[&leaf.nar]).await.unwrap();
+    one.key().add(operator, "main").await.unwrap();
+    two.push().complete(operator, "main", begun, None, leaf.claim.clone()).await.unwrap();
+    let signed = narinfo(two, "main", &leaf.claim.store_path).await.unwrap();
+    assert_eq!(signed.signatures.len(), 2);
+}
+
+/// A server that leads anew removes no file until whoever led before has let go of what it took.
+#[tokio::test]
+async fn a_new_leader_waits_before_it_removes_files() {
+    let mut pair = Pair::new().await;
+    let (one, two) = (pair.home.core.clone(), pair.other.clone());
+    one.db.file_set_dead("nar", &[7; 32], 1, 0).await.unwrap();
+    assert!(one.leads_for().is_some_and(|led| led < crate::storage::SETTLED) && two.leads_for().is_none());
+    assert_eq!(one.files_remove().await.unwrap(), (0, 0));
+    assert_eq!(one.db.dead_file_count().await.unwrap().0, 1);
+    pair.first.take().unwrap().leave().await;
+    until("the second leads", async || two.is_leader()).await;
+    assert!(one.leads_for().is_none() && two.leads_for().is_some());
+    assert!(two.leads_anew() && !two.leads_anew(), "once in a term");
+}

@@ -267,3 +267,77 @@ async fn every_method_as_every_caller() {
     };
     assert!(core.setup().finish(&finish, &Client::default()).await.is_err(), "set-up needs its link");
 }
+
+fn at(caller: &Caller, from: &str) -> Caller {
+    let mut caller = caller.clone();
+    match &mut caller {
+        Caller::Anonymous { address, .. } => *address = from.to_owned(),
+        Caller::Token(token) => Arc::make_mut(token).address = from.to_owned(),
+        Caller::Person(person) => Arc::make_mut(person).address = from.to_owned(),
+        Caller::Operator => {}
+    }
+    caller
+}
+
+on_both! { networks }
+
+/// Who is outside the networks of a cache hears that where there was a right to lose, and otherwise what strangers hear.
+async fn networks(home: Home) {
+    let core = &home.core;
+    home.cache("open", Visibility::Public).await;
+    home.cache("private", Visibility::Private).await;
+    let only = |networks: &[&str]| CacheChange {
+        networks: Some(networks.iter().map(|&network| network.to_owned()).collect()),
+        ..CacheChange::default()
+    };
+    let set =
+        async |caller: &Caller, name: &str, networks: &[&str]| core.cache().change(caller, name, &only(networks)).await;
+    for name in ["open", "private"] {
+        set(&Caller::Operator, name, &["10.1.2.3/8", "2001:db8::7"]).await.unwrap();
+        let detail = core.cache().get(&Caller::Operator, name).await.unwrap();
+        assert_eq!(detail.networks, ["10.0.0.0/8", "2001:db8::7/128"]);
+    }
+    let id = core.cache_remembered("private").unwrap().id;
+    let pull = token(1, Some(id), Permission::Pull);
+    let run = token(-1, Some(id), Permission::Push);
+    let viewer = with_role("viewer", Some(id), Role::Viewer);
+    for (caller, open, private) in [
+        (at(&Caller::ANONYMOUS, "10.9.9.9"), Yes, Who),
+        (at(&Caller::ANONYMOUS, "192.0.2.1"), No, Who),
+        (Caller::ANONYMOUS, No, Who),
+        (at(&pull, "2001:db8::7"), Yes, Yes),
+        (at(&pull, "2001:db8::8"), No, No),
+        (at(&viewer, "10.0.0.1"), Yes, Yes),
+        (at(&viewer, "192.0.2.1"), No, No),
+        (at(&person("member", false), "192.0.2.1"), No, Gone),
+        (at(&person("admin", true), "192.0.2.1"), Yes, Yes),
+        (at(&run, "192.0.2.1"), Yes, Yes),
+        (Caller::Operator, Yes, Yes),
+    ] {
+        let heard_of = async |name: &str| heard(core.cache().get(&caller, name).await);
+        assert_eq!((heard_of("open").await, heard_of("private").await), (open, private), "{caller:?}");
+    }
+    let said = refusal(core.cache().get(&at(&pull, "192.0.2.1"), "private").await);
+    assert_eq!(said, "cache \"private\" may be used from certain networks only, and 192.0.2.1 is in none of them");
+    // What a stranger hears of it is what is heard of one that is not there.
+    let stranger = at(&Caller::ANONYMOUS, "192.0.2.1");
+    let told = async |name: &str| refusal(core.cache().get(&stranger, name).await).replace(name, "…");
+    assert_eq!(told("private").await, told("absent").await);
+
+    // Nobody shuts themself out, whoever can let themself in again may.
+    let maintainer = at(&with_role("maintainer", Some(id), Role::Maintainer), "10.0.0.1");
+    let said = refusal(set(&maintainer, "private", &["192.0.2.0/24"]).await);
+    assert!(said.contains("10.0.0.1, is in none of these networks"), "{said}");
+    set(&maintainer, "private", &["10.0.0.0/24"]).await.unwrap();
+    set(&at(&person("admin", true), "198.51.100.1"), "private", &["192.0.2.0/24"]).await.unwrap();
+    assert_eq!(heard(core.cache().get(&maintainer, "private").await), No);
+    for wrong in ["10.0.0.0/40", "example.org"] {
+        let said = refusal(set(&Caller::Operator, "private", &[wrong]).await);
+        assert!(said.contains("is no network, such as 10.0.0.0/8"), "{said}");
+    }
+    // Another process has the same rule.
+    let beside = home.beside().await;
+    assert_eq!(heard(beside.cache().get(&maintainer, "private").await), No);
+    set(&Caller::Operator, "private", &[]).await.unwrap();
+    assert_eq!(heard(core.cache().get(&maintainer, "private").await), Yes);
+}

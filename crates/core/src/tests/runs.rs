@@ -389,7 +389,7 @@ async fn repositories_are_looked_at(home: Home) {
     core.node().probe_tell(&one, id, answer.clone()).await.unwrap();
     assert!(core.node().probe_tell(&one, id, answer.clone()).await.is_err(), "it is told once");
     assert_eq!(core.builder().probe_answer(&admin, id).await.unwrap(), Some(answer));
-    let stranger = Caller::Anonymous { problem: None };
+    let stranger = Caller::ANONYMOUS;
     assert!(core.builder().probe_answer(&stranger, id).await.is_err());
 
     for _ in 0..19 {

@@ -466,7 +466,10 @@ async fn another_process_is_noticed(home: Home) {
     let row = &core.token().list(&Caller::Operator).await.unwrap()[0];
     core.token().revoke(&Caller::Operator, row.id).await.unwrap();
     Reconciler::DirectoryRefresh.tick(&beside).await.unwrap();
-    assert!(matches!(beside.token().caller(&made.token, "").await.unwrap(), Caller::Anonymous { problem: Some(_) }));
+    assert!(matches!(
+        beside.token().caller(&made.token, "").await.unwrap(),
+        Caller::Anonymous { problem: Some(_), .. }
+    ));
 }
 
 async fn reads_are_counted_and_written_later(home: Home) {

@@ -1,7 +1,7 @@
 //! What the cachix API tells of a cache and of the caller, and the registering of signing keys.
 
 use super::{caller, read_json};
-use crate::http::error::PlainError;
+use crate::http::{caller::address, error::PlainError};
 use axum::{
     Json,
     body::Body,
@@ -34,10 +34,12 @@ pub async fn cache_get(
     let caller = match caller(&core, &headers).await {
         Ok(caller) => caller,
         // Named with the cache, so that the client's user knows which of many it was.
-        Err(Error::Unauthenticated(problem)) => Caller::Anonymous { problem: Some(problem) },
+        Err(Error::Unauthenticated(problem)) => {
+            Caller::Anonymous { problem: Some(problem), address: address(&headers).to_owned() }
+        }
         Err(error) => return Err(error.into()),
     };
-    if let Caller::Anonymous { problem: Some(problem) } = &caller {
+    if let Caller::Anonymous { problem: Some(problem), .. } = &caller {
         let needs = format!("{problem}; cache \"{cache}\" needs a token with pull for it, or none where it is public");
         return Err(Error::Unauthenticated(needs).into());
     }

@@ -29,12 +29,12 @@ use std::{net::IpAddr, time::Instant};
 
 /// What can change is asked for again soon.
 fn mutable(cache: &Cache) -> HeaderValue {
-    HeaderValue::from_static(if cache.is_public() { "public, max-age=60" } else { "private, max-age=60" })
+    HeaderValue::from_static(if cache.is_for_everybody() { "public, max-age=60" } else { "private, max-age=60" })
 }
 
 /// What has the hash of its content in its name never changes.
 fn immutable(cache: &Cache) -> HeaderValue {
-    HeaderValue::from_static(if cache.is_public() {
+    HeaderValue::from_static(if cache.is_for_everybody() {
         "public, max-age=31536000, immutable"
     } else {
         "private, max-age=31536000, immutable"
@@ -63,7 +63,10 @@ pub fn from_memory(core: &Core, target: &Target, request: &Request<Body>, reader
     {
         return None;
     }
-    let cache = core.cache_remembered(&target.cache).filter(|cache| cache.is_public())?;
+    let cache = core.cache_remembered(&target.cache)?;
+    if !cache.is_public() || !cache.networks.contains(reader.from) {
+        return None;
+    }
     let remembered = core.path().narinfo_remembered(&cache, hash)?;
     let response = narinfo::response(&cache, remembered.as_deref(), request.headers());
     reader.note(core, &cache);

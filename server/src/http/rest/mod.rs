@@ -11,7 +11,7 @@ mod people;
 mod reference;
 mod run;
 
-use super::{body, caller, error::status};
+use super::{body, caller, docs, error::status};
 use axum::{
     Json, Router,
     body::Body,
@@ -93,7 +93,7 @@ pub fn router(core: Core, site_style: String) -> Router {
     };
     router
         .route("/api/v1/openapi.json", get(as_json))
-        .route("/docs", get(async move || reference::answer(&page)))
+        .route("/docs/api", get(async move || docs::answer(http::StatusCode::OK, &page)))
         .with_state(core)
 }
 

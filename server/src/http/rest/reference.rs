@@ -1,37 +1,14 @@
 //! The description of the API as a page for people: calls by what they are about, no script.
 
-use axum::{
-    body::Body,
-    http::{HeaderValue, header},
-    response::Response,
-};
+use crate::http::docs::{self, escaped};
 use std::fmt::Write;
 use utoipa::openapi::{OpenApi, RefOr, path::Operation};
-
-/// Nothing runs and nothing is asked for but the site's own style.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-);
-
-pub fn answer(page: &str) -> Response {
-    let mut response = Response::new(Body::from(page.to_owned()));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
-}
 
 /// `style` is the address of the site's style sheet.
 pub fn page(openapi: &OpenApi, style: &str) -> String {
     let mut html = format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, \
-         initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\"><title>API · Iglu</title><link rel=\"icon\" \
-         href=\"/favicon.svg\" type=\"image/svg+xml\"><link rel=\"stylesheet\" href=\"{style}\"></head><body>\
-         <main class=\"reference\"><p><a class=\"link\" href=\"/\">Iglu</a></p><h1>API</h1><p>{}</p>\
-         <p>The same as <a class=\"link\" href=\"/api/v1/openapi.json\">OpenAPI</a>, for programs.</p>",
-        escaped(openapi.info.description.as_deref().unwrap_or_default())
+        "<h1>REST API</h1>{}<p>The same as <a href=\"/api/v1/openapi.json\">OpenAPI</a>, for programs.</p>",
+        docs::html_of(openapi.info.description.as_deref().unwrap_or_default())
     );
     for tag in openapi.tags.iter().flatten() {
         let about = escaped(tag.description.as_deref().unwrap_or_default());
@@ -53,8 +30,7 @@ pub fn page(openapi: &OpenApi, style: &str) -> String {
         }
         html.push_str("</section>");
     }
-    html.push_str("</main></body></html>");
-    html
+    docs::framed("api", "REST API", &format!("<div class=\"reference\">{html}</div>"), style)
 }
 
 fn call(html: &mut String, method: &str, path: &str, operation: &Operation) {
@@ -85,8 +61,4 @@ fn call(html: &mut String, method: &str, path: &str, operation: &Operation) {
         }
     }
     html.push_str("</article>");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
