@@ -5,6 +5,11 @@ let
   cfg = config.services.iglu;
   toml = pkgs.formats.toml { };
   settings = toml.generate "iglu.toml" (lib.filterAttrs (_: value: value != null) cfg.settings);
+  isInStore = file: file != null && lib.hasPrefix builtins.storeDir file;
+  # postgres://user:password@host/database, or ?password=…
+  hasPassword = url: url != null && builtins.match "[a-z]+://([^/@]*:[^/@]+@.*|.*[?&]password=.*)" url != null;
+  # What the server and the node have in common. Nothing here may cover a part of /proc (ProtectKernelLogs, ProtectKernelTunables,
+  # ProtectProc, ProcSubset): runs mount a /proc of their own, which the kernel allows only where the outer one is seen whole.
   hardened = {
     DynamicUser = true;
     StateDirectoryMode = "0700";
@@ -15,7 +20,6 @@ let
     ProtectHome = true;
     PrivateTmp = true;
     ProtectClock = true;
-    ProtectKernelLogs = true;
     ProtectKernelModules = true;
     LockPersonality = true;
     RestrictRealtime = true;
@@ -64,7 +68,8 @@ in
     };
 
     environmentFile = lib.mkOption {
-      type = lib.types.nullOr lib.types.path;
+      # No path: Nix would copy what a literal one names into the store, which everybody may read.
+      type = lib.types.nullOr lib.types.str;
       default = null;
       description = "File with secrets such as IGLU_DATABASE_URL, IGLU_MASTER_KEY and IGLU_S3_SECRET_ACCESS_KEY, readable by root only.";
       example = "/run/secrets/iglu.env";
@@ -85,7 +90,7 @@ in
         description = "The server that it works for.";
       };
       secretFile = lib.mkOption {
-        type = lib.types.path;
+        type = lib.types.str;
         description = "File with the secret of `iglu nodes add`.";
         example = "/run/secrets/iglu-node";
       };
@@ -99,7 +104,19 @@ in
 
   config = lib.mkMerge [
     (lib.mkIf cfg.enable {
+      assertions = [
+        {
+          assertion = !(hasPassword (cfg.settings.database_url or null));
+          message = "services.iglu.settings.database_url has a password, and the Nix store is readable for everybody: give IGLU_DATABASE_URL in services.iglu.environmentFile";
+        }
+        {
+          assertion = !(isInStore cfg.environmentFile);
+          message = "services.iglu.environmentFile is in the Nix store, which is readable for everybody";
+        }
+      ];
       environment.systemPackages = [ cfg.package ];
+      # Where commands on the data find the same settings: docs/operations/nixos.md.
+      environment.etc."iglu/iglu.toml".source = settings;
       networking.firewall.allowedTCPPorts =
         lib.optional cfg.openFirewall (lib.toInt (lib.last (lib.splitString ":" cfg.settings.listen)));
       systemd.services.iglu = {
@@ -124,6 +141,7 @@ in
           ProtectProc = "invisible";
           ProcSubset = "pid";
           ProtectHostname = true;
+          ProtectKernelLogs = true;
           ProtectKernelTunables = true;
           ProtectControlGroups = true;
           DevicePolicy = "closed";
@@ -138,6 +156,12 @@ in
     })
 
     (lib.mkIf cfg.node.enable {
+      assertions = [
+        {
+          assertion = !(isInStore cfg.node.secretFile);
+          message = "services.iglu.node.secretFile is in the Nix store, which is readable for everybody";
+        }
+      ];
       systemd.services.iglu-node = {
         description = "Iglu node, which executes runs of builders";
         wantedBy = [ "multi-user.target" ];

@@ -16,7 +16,11 @@ pkgs.testers.runNixOSTest {
   testScript = ''
     server.wait_for_unit("iglu.service")
     server.wait_until_succeeds("curl -sf http://127.0.0.1:9464/ready")
-    admin = "systemd-run --pipe --wait -p DynamicUser=yes -p User=iglu -p StateDirectory=iglu iglu admin --data /var/lib/iglu --public-url http://server:8080 "
+    # As docs/operations/nixos.md says it.
+    admin = (
+        "systemd-run --pipe --wait --collect -p DynamicUser=yes -p User=iglu -p StateDirectory=iglu -p StateDirectoryMode=0700"
+        " -p UMask=0077 iglu --config /etc/iglu/iglu.toml --data /var/lib/iglu admin "
+    )
     server.succeed(admin + "cache create main")
     token = server.succeed(admin + "token create ci --cache main --scope push --json | ${pkgs.jq}/bin/jq -r .token").strip()
     key = server.succeed(admin + "cache show main --json | ${pkgs.jq}/bin/jq -r '.public_keys[0]'").strip()

@@ -64,13 +64,29 @@ fn the_recipe_is_of_a_small_image_of_nobody() {
     assert!(recipe.contains(&format!("FROM rust:{wanted}-")));
 }
 
+/// What is in flight can be larger than memory, and two servers never share it.
+#[test]
+fn what_is_in_flight_is_on_the_disk() {
+    let composed = yaml("deploy/oci/compose.replicas.yaml");
+    let iglu = &composed["services"]["iglu"];
+    assert_eq!(iglu["volumes"], serde_json::json!(["/var/lib/iglu"]));
+    assert_eq!(iglu["tmpfs"], serde_json::json!(["/tmp"]));
+}
+
 #[test]
 fn nginx_takes_its_settings() {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(root().join("deploy/oci/nginx.conf")).unwrap();
-    // Compose's name server is not here.
-    let text =
-        text.replace("server iglu:8080", "server 127.0.0.1:8080").replace("listen 8080", "listen 127.0.0.1:18080");
+    // Servers are looked up while it runs; the path goes on as it came, and what a client says of its address does not.
+    for line in [
+        "resolver 127.0.0.11 valid=5s ipv6=off;",
+        "set $iglu http://iglu:8080;",
+        "proxy_pass $iglu;",
+        "proxy_set_header X-Forwarded-For $remote_addr;",
+    ] {
+        assert!(text.lines().any(|one| one.trim() == line), "{line}");
+    }
+    let text = text.replace("listen 8080", "listen 127.0.0.1:18080");
     let file = folder.path().join("nginx.conf");
     std::fs::write(&file, format!("pid {}/pid;\n{text}", folder.path().display())).unwrap();
     let path = std::env::var("PATH").unwrap_or_default();

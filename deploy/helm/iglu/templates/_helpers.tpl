@@ -30,63 +30,52 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* What would start and then not work is refused before anything is made. */}}
 {{- define "iglu.check" -}}
+{{- if not (has .Values.mode (list "embedded" "replicas")) }}{{ fail (printf "mode is %q: write embedded or replicas" .Values.mode) }}{{ end }}
 {{- if not .Values.publicUrl }}{{ fail "publicUrl is missing: where people and clients find Iglu, such as https://cache.example.org" }}{{ end }}
 {{- if include "iglu.isReplicas" . }}
-{{- if not .Values.database.existingSecret }}{{ fail "mode \"replicas\" needs database.existingSecret, a Secret with the key \"url\"" }}{{ end }}
+{{- if not .Values.database.existingSecret }}{{ fail (printf "mode \"replicas\" needs database.existingSecret, a Secret with the key %q" .Values.database.secretKey) }}{{ end }}
 {{- if not .Values.storage.url }}{{ fail "mode \"replicas\" needs storage.url, such as s3://bucket/prefix" }}{{ end }}
-{{- if not .Values.masterKey.existingSecret }}{{ fail "mode \"replicas\" needs masterKey.existingSecret, a Secret with the key \"master-key\"" }}{{ end }}
+{{- if not .Values.masterKey.existingSecret }}{{ fail (printf "mode \"replicas\" needs masterKey.existingSecret, a Secret with the key %q" .Values.masterKey.secretKey) }}{{ end }}
 {{- else }}
 {{- if .Values.autoscaling.enabled }}{{ fail "autoscaling needs mode \"replicas\"" }}{{ end }}
 {{- end }}
-{{- if and .Values.runner.enabled (not .Values.runner.existingSecret) }}{{ fail "runner.enabled needs runner.existingSecret, a Secret with the key \"secret\" of `iglu nodes add`" }}{{ end }}
+{{- with .Values.runner }}
+{{- if .enabled }}
+{{- if not .existingSecret }}{{ fail (printf "runner.enabled needs runner.existingSecret, a Secret with the key %q of `iglu nodes add`" .secretKey) }}{{ end }}
+{{- if or (not .namespace) (eq .namespace $.Release.Namespace) }}{{ fail (printf "runner.enabled needs runner.namespace, another one than %q: its node may read every Secret there" $.Release.Namespace) }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metricsFrom) }}{{ fail "metrics.serviceMonitor.enabled needs networkPolicy.metricsFrom, else Prometheus does not get through: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: monitoring } } }], or [{ podSelector: {} }] where it is in this namespace" }}{{ end }}
 {{- end }}
 
-{{/* What pods may do: nothing. */}}
-{{- define "iglu.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile: { type: RuntimeDefault }
+{{/* How long a server that is told to end goes on taking requests, and how long those under way may take, in seconds. */}}
+{{- define "iglu.drainDelay" -}}
+{{- if include "iglu.isReplicas" . }}{{ int .Values.drainDelaySeconds }}{{ else }}0{{ end }}
 {{- end }}
 
-{{- define "iglu.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: { drop: [ALL] }
+{{- define "iglu.drain" -}}
+{{- $wanted := max 1 (int .Values.drainSeconds) }}
+{{- if include "iglu.isReplicas" . }}{{ $wanted }}{{ else }}{{ min 30 $wanted }}{{ end }}
 {{- end }}
 
-{{/* The settings, for servers and for the migration alike. */}}
-{{- define "iglu.env" -}}
+{{/* What every command on the data needs. */}}
+{{- define "iglu.storeEnv" -}}
 - { name: IGLU_DATA, value: /var/lib/iglu }
-- { name: IGLU_LISTEN, value: "[::]:8080" }
-- { name: IGLU_OPS_LISTEN, value: "[::]:9464" }
 - { name: IGLU_PUBLIC_URL, value: {{ .Values.publicUrl | quote }} }
-- { name: IGLU_EMBEDDED_NODE, value: "false" }
-- { name: IGLU_LOG, value: {{ .Values.log.filter | quote }} }
-- { name: IGLU_LOG_FORMAT, value: {{ .Values.log.format | quote }} }
-- { name: IGLU_DRAIN, value: {{ printf "%ds" (int .Values.drainSeconds) | quote }} }
-{{- if gt (int .Values.drainDelaySeconds) 0 }}
-- { name: IGLU_DRAIN_DELAY, value: {{ printf "%ds" (int .Values.drainDelaySeconds) | quote }} }
-{{- end }}
 {{- with .Values.cacheDomain }}
 - { name: IGLU_CACHE_DOMAIN, value: {{ . | quote }} }
-{{- end }}
-{{- with .Values.trustedProxies }}
-- { name: IGLU_TRUSTED_PROXIES, value: {{ join "," . | quote }} }
 {{- end }}
 {{- with .Values.database }}
 {{- if .existingSecret }}
 - name: IGLU_DATABASE_URL
-  valueFrom: { secretKeyRef: { name: {{ .existingSecret }}, key: url } }
-- { name: IGLU_DATABASE_CONNECTIONS, value: {{ .connections | quote }} }
-- { name: IGLU_AUTO_MIGRATE, value: {{ .autoMigrate | quote }} }
+  valueFrom: { secretKeyRef: { name: {{ .existingSecret }}, key: {{ .secretKey }} } }
 {{- end }}
 {{- end }}
-{{- with .Values.masterKey.existingSecret }}
+{{- with .Values.masterKey }}
+{{- if .existingSecret }}
 - name: IGLU_MASTER_KEY
-  valueFrom: { secretKeyRef: { name: {{ . }}, key: master-key } }
+  valueFrom: { secretKeyRef: { name: {{ .existingSecret }}, key: {{ .secretKey }} } }
+{{- end }}
 {{- end }}
 {{- with .Values.storage }}
 {{- if .url }}
@@ -101,17 +90,81 @@ capabilities: { drop: [ALL] }
 {{- with .publicEndpoint }}
 - { name: IGLU_S3_PUBLIC_ENDPOINT, value: {{ . | quote }} }
 {{- end }}
-{{- with .existingSecret }}
+{{- if .existingSecret }}
 - name: IGLU_S3_ACCESS_KEY_ID
-  valueFrom: { secretKeyRef: { name: {{ . }}, key: access-key-id } }
+  valueFrom: { secretKeyRef: { name: {{ .existingSecret }}, key: {{ .secretKeys.accessKeyId }} } }
 - name: IGLU_S3_SECRET_ACCESS_KEY
-  valueFrom: { secretKeyRef: { name: {{ . }}, key: secret-access-key } }
+  valueFrom: { secretKeyRef: { name: {{ .existingSecret }}, key: {{ .secretKeys.secretAccessKey }} } }
 {{- end }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What servers need besides. */}}
+{{- define "iglu.serveEnv" -}}
+- { name: IGLU_LISTEN, value: "[::]:8080" }
+- { name: IGLU_OPS_LISTEN, value: "[::]:9464" }
+- { name: IGLU_EMBEDDED_NODE, value: "false" }
+- { name: IGLU_LOG, value: {{ .Values.log.filter | quote }} }
+- { name: IGLU_LOG_FORMAT, value: {{ .Values.log.format | quote }} }
+- { name: IGLU_DRAIN, value: "{{ include "iglu.drain" . }}s" }
+{{- if ne (include "iglu.drainDelay" .) "0" }}
+- { name: IGLU_DRAIN_DELAY, value: "{{ include "iglu.drainDelay" . }}s" }
+{{- end }}
+{{- with .Values.trustedProxies }}
+- { name: IGLU_TRUSTED_PROXIES, value: {{ join "," . | quote }} }
+{{- end }}
+{{- with .Values.anonymousRate }}
+- { name: IGLU_ANONYMOUS_RATE, value: {{ int . | quote }} }
+{{- end }}
+{{- with .Values.tokenRate }}
+- { name: IGLU_TOKEN_RATE, value: {{ int . | quote }} }
+{{- end }}
+{{- with .Values.otlpEndpoint }}
+- { name: IGLU_OTLP_ENDPOINT, value: {{ . | quote }} }
+{{- end }}
+{{- if .Values.database.existingSecret }}
+- { name: IGLU_DATABASE_CONNECTIONS, value: {{ int .Values.database.connections | quote }} }
+- { name: IGLU_AUTO_MIGRATE, value: {{ .Values.database.autoMigrate | quote }} }
 {{- end }}
 {{- with .Values.env }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* The volume of the data, where one pod has it for itself. */}}
+{{- define "iglu.claim" -}}
+{{- .Values.persistence.existingClaim | default (include "iglu.name" .) }}
+{{- end }}
+
+{{- define "iglu.backupName" -}}
+{{- printf "%s-backup" (include "iglu.name" . | trunc 45 | trimSuffix "-") }}
+{{- end }}
+
+{{/* What every pod that ends by itself says: it uses no account. */}}
+{{- define "iglu.helper" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Beside the server, where the volume of the data is: most volumes are for one machine at a time. */}}
+{{- define "iglu.besideServer" -}}
+podAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - topologyKey: kubernetes.io/hostname
+      labelSelector:
+        matchLabels: {{- include "iglu.selector" . | nindent 10 }}
+          app.kubernetes.io/component: server
 {{- end }}
 
 {{- define "iglu.host" -}}
