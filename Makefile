@@ -17,8 +17,11 @@ build: setup target/site/.release
 	cargo build --release -p iglu-server --features embed
 
 ## The same, without a trace of where it was built: the same source and compiler give the same bytes anywhere
-release: export RUSTFLAGS += --remap-path-prefix=$(CURDIR)=/iglu --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
-release: build
+# The variable takes the place of the flags in .cargo/config.toml, which are said again.
+release: export RUSTFLAGS = --cfg erase_components --remap-path-prefix=$(CURDIR)=/iglu --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+release: setup
+	rm -f target/site/.release
+	$(MAKE) --no-print-directory build
 
 ## Two release builds in two folders, compared
 reproducible: setup
@@ -29,6 +32,8 @@ sbom:
 	command -v cargo-cyclonedx >/dev/null || cargo install -q --locked cargo-cyclonedx@0.5.9
 	cargo cyclonedx --quiet --format json --manifest-path server/Cargo.toml --override-filename iglu.cdx
 	mkdir -p target && mv server/iglu.cdx.json target/
+	# The tool writes one for each member of the workspace.
+	find app bench crates end2end frontend server -name iglu.cdx.json -delete
 
 ## Known holes in what is in it; needs the list of them from the network
 audit: setup-test
