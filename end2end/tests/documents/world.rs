@@ -34,7 +34,10 @@ case "$*" in
     setsid iglu serve --data DATA >>ROOT/log 2>&1 </dev/null & echo $! >ROOT/pid
     for _ in $(seq 300); do iglu health >/dev/null 2>&1 && exit 0; sleep 0.1; done
     cat ROOT/log >&2; exit 1 ;;
-  "stop iglu") kill "$(cat ROOT/pid)"; while kill -0 "$(cat ROOT/pid)" 2>/dev/null; do sleep 0.05; done ;;
+  "stop iglu")
+    pid=$(cat ROOT/pid); kill "$pid"
+    # One that ended and that nobody asked after is gone, too.
+    while grep -q "^State:[[:space:]]*[^ZX[:space:]]" "/proc/$pid/status" 2>/dev/null; do sleep 0.05; done ;;
   daemon-reload) ;;
   *) echo "systemctl $*: unknown here" >&2; exit 1 ;;
 esac

@@ -68,25 +68,7 @@ async fn open_postgres(url: &str, opening: Opening) -> Result<(Db, Schema)> {
     let mut first = first
         .map_err(|_| unavailable(format!("{} does not answer", place(&options))))?
         .map_err(|error| unavailable(reason(&error, &options)))?;
-    let applied = match sqlx::query_scalar(GET_SCHEMA).fetch_one(&mut first).await {
-        Ok(version) => Option::<i64>::unwrap_or_default(version),
-        Err(error) if has_code(&error, "42P01") => 0,
-        Err(error) => return Err(unavailable(reason(&error, &options))),
-    };
-    let migrations = with_later(&POSTGRES_MIGRATIONS)?;
-    let schema = compare(&migrations, applied, opening.migrates)?;
-    if schema.before != schema.after {
-        // It takes a lock that other servers wait for, which find nothing left to do.
-        // Whoever reads a table for long, as a backup does, would be waited for, and everybody else behind that.
-        sqlx::query(LITTLE_PATIENCE).execute(&mut first).await?;
-        migrations.run(&mut first).await.map_err(|error| match is_locked(&error) {
-            true => unavailable(format!(
-                "{} is changed or read by another program, a backup perhaps, so that its schema cannot be brought up to date now",
-                place(&options)
-            )),
-            false => migration_failed(error),
-        })?;
-    }
+    let schema = brought_up(&mut first, &with_later(&POSTGRES_MIGRATIONS)?, opening, &options).await?;
     let _ = first.close().await;
     let pool = PgPoolOptions::new()
         .max_connections(opening.connections.max(2))
@@ -103,6 +85,35 @@ async fn open_postgres(url: &str, opening: Opening) -> Result<(Db, Schema)> {
         })
         .connect_lazy_with(options);
     Ok((Db::Postgres(pool), schema))
+}
+
+/// Brings the schema behind a connection up to date, where that is wanted, and makes nobody wait for long.
+async fn brought_up(
+    first: &mut PgConnection,
+    migrations: &Migrator,
+    opening: Opening,
+    options: &PgConnectOptions,
+) -> Result<Schema> {
+    let unavailable = |why: String| Error::Unavailable { what: "database", source: why.into() };
+    let applied = match sqlx::query_scalar(GET_SCHEMA).fetch_one(&mut *first).await {
+        Ok(version) => Option::<i64>::unwrap_or_default(version),
+        Err(error) if has_code(&error, "42P01") => 0,
+        Err(error) => return Err(unavailable(reason(&error, options))),
+    };
+    let schema = compare(migrations, applied, opening.migrates)?;
+    if schema.before != schema.after {
+        // It takes a lock that other servers wait for, which find nothing left to do.
+        // Whoever reads a table for long, as a backup does, would be waited for, and everybody else behind that.
+        sqlx::query(LITTLE_PATIENCE).execute(&mut *first).await?;
+        migrations.run(&mut *first).await.map_err(|error| match is_locked(&error) {
+            true => unavailable(format!(
+                "{} is changed or read by another program, a backup perhaps, so that its schema cannot be brought up to date now",
+                place(options)
+            )),
+            false => migration_failed(error),
+        })?;
+    }
+    Ok(schema)
 }
 
 async fn open_sqlite(path: &Path, opening: Opening) -> Result<(Db, Schema)> {
@@ -264,5 +275,36 @@ mod tests {
             let error = Db::open(&location, Opening::default()).await.unwrap_err().to_string();
             assert!(error.contains("schema 9999, of a newer Iglu"), "{error}");
         }
+    }
+
+    /// A backup reads every table in one transaction: a migration that waited for it would make everybody else wait behind itself.
+    #[tokio::test]
+    async fn a_migration_waits_for_nobody_for_long() {
+        let postgres = crate::postgres::Postgres::start();
+        let opening = Opening::default();
+        Db::open(&Location::Postgres(postgres.url()), opening).await.unwrap();
+        let options = PgConnectOptions::from_str(&postgres.url()).unwrap();
+        let mut migrations: Vec<_> = POSTGRES_MIGRATIONS.iter().cloned().collect();
+        let sql = "ALTER TABLE cache ADD COLUMN colour TEXT";
+        let kind = sqlx::migrate::MigrationType::Simple;
+        let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+        migrations.push(sqlx::migrate::Migration::new(9000, "later".into(), kind, sql, false));
+        let later = Migrator::with_migrations(migrations);
+
+        let pool = PgPool::connect(&postgres.url()).await.unwrap();
+        let mut backup = pool.begin().await.unwrap();
+        sqlx::query("SELECT COUNT(*) FROM cache").execute(&mut *backup).await.unwrap();
+        let mut first = PgConnection::connect_with(&options).await.unwrap();
+        let error = brought_up(&mut first, &later, opening, &options).await.unwrap_err();
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+        assert!(source.contains("changed or read by another program"), "{source}");
+        // Others read meanwhile, and afterwards it goes on.
+        sqlx::query("SELECT COUNT(*) FROM cache").execute(&pool).await.unwrap();
+        backup.rollback().await.unwrap();
+        // With it goes the lock of migrations.
+        drop(first);
+        let mut first = PgConnection::connect_with(&options).await.unwrap();
+        assert_eq!(brought_up(&mut first, &later, opening, &options).await.unwrap().after, 9000);
     }
 }
