@@ -47,6 +47,8 @@ const CONNECTIONS: usize = 8192;
 const REQUESTS: usize = 1024;
 /// Descriptors for everything but connections: the database, files of uploads, the log.
 const OWN_DESCRIPTORS: usize = 256;
+/// Between two times that histograms are added up.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 4096;
 
@@ -128,6 +130,14 @@ pub fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
 pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Setting>) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&serve)?;
     let recorder = metrics::install()?;
+    let upkeep = recorder.clone();
+    tokio::spawn(async move {
+        // What histograms were told is kept one by one until somebody adds it up, also where nobody ever scrapes.
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
     // The address is ours from now on; connections are refused until there is somebody to answer them.
     let socket = bound("listening", serve.listen.unwrap_or(DEFAULT_LISTEN))?;
     let ops_socket = bound("listening for metrics", serve.ops_listen.unwrap_or(DEFAULT_OPS_LISTEN))?;
