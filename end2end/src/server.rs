@@ -425,6 +425,11 @@ impl Server {
         status_bytes(self.pid()?, "VmRSS")
     }
 
+    /// Resident memory without what it maps of files, in bytes.
+    pub fn own_memory(&self) -> anyhow::Result<u64> {
+        status_bytes(self.pid()?, "RssAnon")
+    }
+
     /// All that the server has printed so far.
     pub fn log(&self) -> String {
         if let Some(cluster) = &self.cluster {

@@ -57,7 +57,7 @@ impl BuildLogs<'_> {
             return Err(Error::invalid("", format!("logs are those of derivations; {drv} is none")));
         }
         core.storage_remembered()?;
-        let state = (Encoder::zstd(core.blob.begin()?), 0_u64);
+        let state = (Encoder::zstd(core.blob.begin(u64::MAX)?), 0_u64);
         let (encoder, size) =
             in_blocks(body, LONGEST, state, |(encoder, size): &mut (Encoder<Writing>, u64), block| {
                 *size += block.len() as u64;

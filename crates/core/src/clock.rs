@@ -31,7 +31,7 @@ impl Clock {
 
 /// Milliseconds by which this process was told to be ahead: `IGLU_CLOCK_AHEAD` in seconds, negative for behind. For tests of days and
 /// months, and of clocks that jump between two starts; release builds do not look at it.
-fn started_ahead() -> i64 {
+pub(crate) fn started_ahead() -> i64 {
     #[cfg(debug_assertions)]
     {
         static AHEAD: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| {

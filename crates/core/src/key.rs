@@ -120,7 +120,16 @@ impl Keys<'_> {
                     cache.name
                 ));
             }
-            core.db.key_retire(cache.id, name, &audit).await?
+            if !keys.iter().any(|key| key.cache_id == cache.id && key.retired_at.is_none() && key.name == name) {
+                false
+            } else if core.db.key_retire(cache.id, name, &audit).await? {
+                true
+            } else {
+                return conflict(format!(
+                    "the keys of cache \"{}\" were changed at the same moment; look again",
+                    cache.name
+                ));
+            }
         };
         if !retired {
             return Err(Error::NotFound(format!(
@@ -192,7 +201,7 @@ pub(crate) async fn resign_some(core: &Core) -> Result<bool> {
             let Some(last) = paths.last().map(|path| path.id) else {
                 let known = core.now().0 - row.created_at >= KNOWN_EVERYWHERE;
                 if known {
-                    core.db.resign(row.id, &[], after, Some(core.now().0)).await?;
+                    core.db.resign_end(row.id, after, core.now().0).await?;
                 }
                 break;
             };
@@ -201,14 +210,17 @@ pub(crate) async fn resign_some(core: &Core) -> Result<bool> {
             for path in paths {
                 let (hash, new) = signed_again(key, &path)?;
                 if new != path.signatures {
-                    core.totals.signatures.add(1);
                     hashes.push(hash);
                     resigned.push(Resigned { path_id: path.id, old: path.signatures, new });
                 }
             }
-            core.db.resign(row.id, &resigned, last, None).await?;
-            after = last;
+            let is_whole = core.db.resign((cache.id, row.id), &resigned, last).await?;
             core.forget_paths(&cache, &hashes);
+            if !is_whole {
+                return Ok(true);
+            }
+            core.totals.signatures.add(hashes.len() as u64);
+            after = last;
         }
         if after != row.resigned_after {
             return Ok(true);

@@ -92,8 +92,11 @@ impl Runs<'_> {
     async fn claim_now(&self, node: &Node) -> Result<Option<Assignment>> {
         let core = self.0;
         for candidate in core.db.run_candidates().await? {
-            let spec: BuilderSpec = serde_json::from_str(&candidate.spec)
-                .map_err(|_| Error::internal("a builder in the database cannot be read"))?;
+            let Ok(spec) = serde_json::from_str::<BuilderSpec>(&candidate.spec) else {
+                // A newer server may have written it, which serves nodes too.
+                tracing::warn!(run = candidate.id, "the builder of a run in the queue cannot be read by this version");
+                continue;
+            };
             let most = i64::from(spec.limits.runs);
             if candidate.running >= most || !can_build(&node.systems, &texts(&candidate.systems)?) {
                 continue;

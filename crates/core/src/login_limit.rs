@@ -1,9 +1,10 @@
-//! How often one may try to log in: by name and address together, so that nobody can lock another out, and by address alone. Each server
-//! counts in memory; those that share a database count there too, so that more servers do not mean more tries.
+//! How often one may try to log in: by name and address together, so that nobody can lock another out, and by address alone; with IPv6 the
+//! network stands for the address. Each server counts in memory; those that share a database count there too, so that more servers do not mean more tries.
 
 use crate::{
     Core,
     error::{Error, Result},
+    rate_limit::sender_of,
 };
 use governor::{
     Quota, RateLimiter,
@@ -66,12 +67,13 @@ fn too_many(seconds: u64) -> Error {
 impl Core {
     /// Counts a try to log in; refuses with the time to wait.
     pub(crate) async fn login_try(&self, name: &str, address: &str) -> Result<()> {
+        let sender = sender_of(address);
         // What this server refuses by itself costs the database nothing.
-        self.login_limit.check(name, address)?;
+        self.login_limit.check(name, &sender)?;
         if !self.is_shared() {
             return Ok(());
         }
-        for (who, a_minute) in [(address.to_owned(), BY_ADDRESS), (pair(name, address), BY_NAME)] {
+        for (who, a_minute) in [(sender.clone(), BY_ADDRESS), (pair(name, &sender), BY_NAME)] {
             let a_minute = i64::from(a_minute.get());
             let interval = Timestamp::MINUTE / a_minute;
             if let Some(millis) = self.db.login_try(&who, self.now().0, interval, a_minute - 1).await? {

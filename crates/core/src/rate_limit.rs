@@ -87,6 +87,11 @@ fn sender(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The same of an address as text; what is no address stands for itself.
+pub(crate) fn sender_of(address: &str) -> String {
+    address.parse().map_or_else(|_| address.to_owned(), |address| sender(address).to_string())
+}
+
 fn refused(what: &'static str, message: String, seconds: u64) -> Error {
     metrics::counter!("iglu_rate_limited_total", "limit" => what).increment(1);
     Error::TooMany { message: format!("{message}; wait {seconds} seconds"), retry_after_seconds: seconds }
@@ -119,10 +124,9 @@ impl Core {
 
     /// Counts a secret of which this server does not know whether it is good.
     pub(crate) fn guess_try(&self, address: &str) -> Result<()> {
-        let key = address.parse().map_or_else(|_| address.to_owned(), |address| sender(address).to_string());
         self.rate_limits
             .guesses
-            .count(&key, self.weight())
+            .count(&sender_of(address), self.weight())
             .map_err(|seconds| refused("guesses", format!("{address} tried too many tokens"), seconds))
     }
 

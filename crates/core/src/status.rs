@@ -91,14 +91,18 @@ impl Core {
         let now = self.now();
         let mut told = 0;
         for run in self.db.status_list_due(now.0, now.plus(-OLD).0, TRIES).await? {
-            let spec: BuilderSpec = serde_json::from_str(&run.spec)
-                .map_err(|_| Error::internal("a builder in the database cannot be read"))?;
-            let token = self.builder().status_token(&run.builder, &run.status_token)?;
             let page = format!("{}/runs/{}", self.public_url(), run.id);
-            let call = spec.status.as_ref().and_then(|status| call(&spec, status, &token, &run, &page));
-            let answer = match call {
-                Some(call) => self.forge_call(&call).await,
-                None => Err("the repository's address names no project".to_owned()),
+            // One that cannot be told keeps no other from being told.
+            let made = self.builder().status_token(&run.builder, &run.status_token).map_err(|error| error.to_string());
+            let made = made.and_then(|token| {
+                let spec = serde_json::from_str::<BuilderSpec>(&run.spec);
+                let spec = spec.map_err(|_| "its builder cannot be read by this version".to_owned())?;
+                let call = spec.status.as_ref().and_then(|status| call(&spec, status, &token, &run, &page));
+                call.ok_or_else(|| "the repository's address names no project".to_owned())
+            });
+            let answer = match made {
+                Ok(call) => self.forge_call(&call).await,
+                Err(why) => Err(why),
             };
             match answer {
                 Ok(()) => {

@@ -29,7 +29,8 @@ const SURE: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A server that takes files to remove them lets go of them after so long; the clocks of servers may differ by less than the
 /// difference to [`LEASE`].
-const HASTE: Duration = Duration::from_secs(30);
+const HASTE_MILLIS: i64 = 30_000;
+const HASTE: Duration = Duration::from_millis(HASTE_MILLIS.unsigned_abs());
 /// How long a leader waits before it removes files: by then whoever led before has let go of what it took, whatever its clock says. It
 /// notices within seconds that it leads no more, and removes nothing [`HASTE`] after it took it.
 pub(crate) const SETTLED: Duration = Duration::from_secs(45);
@@ -234,14 +235,16 @@ impl Core {
     /// Removes files that nothing names for a while. How many, and their bytes.
     pub(crate) async fn files_remove(&self) -> Result<(u64, u64)> {
         self.storage_require().await?;
-        match self.leads_for() {
+        let leads = self.leads_for();
+        match leads {
             Some(led) if led < SETTLED => return Ok((0, 0)),
             // Whoever led before and died, or was stopped, holds nothing any more.
-            Some(_) if self.leads_anew() => self.db.dead_files_release().await?,
+            Some(_) if self.leads_anew() => self.db.dead_files_release(self.now().plus(-HASTE_MILLIS).0).await?,
             _ => {}
         }
         let (mut files, mut bytes, mut left) = (0, 0, None);
-        loop {
+        // Whoever stops leading takes no more.
+        while leads.is_none() || self.leads_for().is_some() {
             let taken_at = self.now();
             let taken = self.db.dead_files_take(taken_at.plus(-DEAD_AGE).0, LEASE, taken_at.0).await?;
             let Some(taken) = taken else { break };
@@ -250,13 +253,15 @@ impl Core {
             let mut removed = Vec::new();
             for file in taken {
                 let (kind, file_hash) = dead(&file)?;
-                // Long before another server may take the file and a push may bring it back, this one lets go of it. A program, or a
-                // whole machine, may have stood still since.
-                let done = if turn.lasts() {
-                    self.blob.remove(kind, &file_hash, turn.end).await
-                } else {
+                // Long before another server may take the file and a push may bring it back, this one lets go of it. A program may
+                // have stood still since, or a whole machine with both its clocks: the row says whose the file is.
+                let done = if !turn.lasts() {
                     let source = "files are removed too slowly; what is left is removed later".into();
                     Err(Error::Unavailable { what: "storage", source })
+                } else if !self.db.dead_file_is_taken(&file, taken_at.0).await? {
+                    continue;
+                } else {
+                    self.blob.remove(kind, &file_hash, turn.end).await
                 };
                 // One that does not go keeps no other.
                 if let Err(error) = done {
@@ -277,7 +282,7 @@ impl Core {
 
     /// Frees what a server before this one held when it died. For the only server of a database.
     pub async fn take_over(&self) -> Result<()> {
-        self.db.dead_files_release().await
+        self.db.dead_files_release(i64::MAX).await
     }
 
     /// Finds files of the store that nothing names and that are older than `before`. How many, and their bytes.
@@ -303,6 +308,17 @@ impl Core {
         Ok((files, bytes))
     }
 
+    /// Whether a NAR with this SHA-256 is stored, so that the bytes of a push are not needed. A file that went away shows itself here,
+    /// and the push brings it back.
+    pub(crate) async fn nar_is_stored(&self, nar_hash: &Sha256) -> Result<bool> {
+        while let Some(nar) = self.db.nar_of_contents(nar_hash.as_bytes()).await? {
+            let Some(why) = self.nar_look(&nar, false).await? else { return Ok(true) };
+            self.storage_require().await?;
+            self.nar_damaged(&nar.hash()?, &why).await?;
+        }
+        Ok(false)
+    }
+
     /// Takes every path of a damaged NAR file out of sight, until a push brings the bytes again. How many paths.
     pub(crate) async fn nar_damaged(&self, file_hash: &Sha256, why: &str) -> Result<u64> {
         let now = self.now();
@@ -322,6 +338,12 @@ impl Core {
         self.forget(&paths);
         self.nars_forget();
         self.directory.reload(&self.db, &self.master).await?;
+        // Between the look and the verdict a push may have brought the file.
+        if let Some(nar) = self.db.nar_of_file(file_hash.as_bytes()).await?
+            && matches!(self.nar_look(&nar, true).await, Ok(None))
+        {
+            self.nar_whole(&nar).await?;
+        }
         Ok(paths.len() as u64)
     }
 
@@ -367,8 +389,7 @@ struct Turn<'a> {
 impl Turn<'_> {
     /// By both clocks: one of them stands still while a machine sleeps, the other one may be set.
     fn lasts(&self) -> bool {
-        let haste = i64::try_from(HASTE.as_millis()).unwrap_or(i64::MAX);
-        Instant::now() < self.end && self.core.now().since(self.taken_at) < haste
+        Instant::now() < self.end && self.core.now().since(self.taken_at) < HASTE_MILLIS
     }
 }
 

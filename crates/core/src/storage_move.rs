@@ -125,7 +125,7 @@ impl Core {
             None => return Ok(Copied::Damaged("it is not there".to_owned())),
         }
         crate::failpoint::reach("move.file");
-        let (source, scratch) = (self.blob.source(kind, &hash, size), target.begin()?);
+        let (source, scratch) = (self.blob.source(kind, &hash, size), target.begin(size)?);
         let written = tokio::task::spawn_blocking(move || copy_to(&source, scratch)).await?.map_err(Error::storage)?;
         if written.file_hash != hash {
             return Ok(Copied::Damaged("its bytes are not what they were".to_owned()));

@@ -95,9 +95,15 @@ impl Core {
         let now = self.now();
         let mut fired = 0;
         for found in self.db.builder_list_due(now.0).await? {
-            let spec = spec_of(&found)?;
+            let Ok(spec) = spec_of(&found) else {
+                // A newer server may have written it, and will lead before long.
+                tracing::warn!(builder = found.name, "a builder that is due cannot be read by this version");
+                continue;
+            };
             for (trigger, due) in [(Trigger::Schedule, found.schedule_at), (Trigger::Poll, found.poll_at)] {
-                if due.is_some_and(|due| due <= now.0) {
+                let Some(due) = due.filter(|due| *due <= now.0) else { continue };
+                // Whoever led before may have queued it and not come to say so.
+                if !self.db.run_is_since(found.id, trigger.as_str(), due).await? {
                     fired += usize::from(self.trigger_fire(&found, &spec, trigger).await?);
                 }
             }

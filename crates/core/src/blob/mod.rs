@@ -292,8 +292,8 @@ impl Blob {
     }
 
     /// Begins a scratch file that is packed as it comes in.
-    pub fn begin(&self) -> Result<Writing> {
-        Writing::begin(self.scratch_path())
+    pub fn begin(&self, limit: u64) -> Result<Writing> {
+        Writing::begin(self.scratch_path(), limit)
     }
 
     /// A new name in the scratch folder.

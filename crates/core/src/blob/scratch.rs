@@ -48,6 +48,8 @@ pub(crate) struct Writing {
     scratch: Scratch,
     digest: sha2::Sha256,
     size: u64,
+    /// Bytes that it may have.
+    limit: u64,
 }
 
 /// A scratch file that was written whole.
@@ -58,10 +60,11 @@ pub(crate) struct Written {
 }
 
 impl Writing {
-    pub(super) fn begin(path: PathBuf) -> Result<Writing> {
+    /// Writing more than `limit` bytes fails with [`io::ErrorKind::FileTooLarge`].
+    pub(super) fn begin(path: PathBuf, limit: u64) -> Result<Writing> {
         let file = File::create_new(&path).map_err(Error::storage)?;
         let scratch = Scratch::new(path);
-        Ok(Writing { file, scratch, digest: sha2::Sha256::new(), size: 0 })
+        Ok(Writing { file, scratch, digest: sha2::Sha256::new(), size: 0, limit })
     }
 
     pub fn finish(self) -> Written {
@@ -72,6 +75,9 @@ impl Writing {
 
 impl Write for Writing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.size.saturating_add(bytes.len() as u64) > self.limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let written = timed("write", || self.file.write(bytes))?;
         self.digest.update(&bytes[..written]);
         self.size += written as u64;

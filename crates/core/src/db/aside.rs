@@ -32,8 +32,9 @@ statements! {
         WHERE id = $1 AND EXISTS (SELECT 1 FROM nar n WHERE n.id = set_aside.nar_id AND n.damaged_at IS NOT NULL)";
     LOCK_NAR = "UPDATE nar SET damaged_at = damaged_at WHERE id = $1 AND damaged_at IS NULL";
     LOCK_NAR_OF_ASIDE = "UPDATE nar SET damaged_at = damaged_at WHERE id = (SELECT nar_id FROM set_aside WHERE id = $1)";
+    // The two moments are of two servers, whose clocks differ.
     SIGN_AGAIN = "UPDATE signing_key SET resigned_at = NULL WHERE cache_id = $2 AND retired_at IS NULL AND resigned_at IS NOT NULL \
-        AND created_at >= (SELECT since FROM set_aside WHERE id = $1)";
+        AND created_at >= (SELECT since - 60000 FROM set_aside WHERE id = $1)";
     LIST_UNDONE = "SELECT id FROM removal r WHERE state = 'undone' AND EXISTS (SELECT 1 FROM set_aside s WHERE s.removal_id = r.id) \
         ORDER BY id LIMIT 10";
     SET_WHOLE = "UPDATE nar SET damaged_at = NULL, damage = NULL WHERE id = $1";

@@ -8,6 +8,8 @@ statements! {
     COUNT_NARS = "SELECT COUNT(*) FROM nar";
     LIST_NARS = "SELECT id, file_hash, file_size, damaged_at FROM nar WHERE id > $1 ORDER BY id LIMIT $2";
     GET_NAR_OF_FILE = "SELECT id, file_hash, file_size, damaged_at FROM nar WHERE file_hash = $1";
+    GET_NAR_OF_CONTENTS = "SELECT id, file_hash, file_size, damaged_at FROM nar WHERE nar_hash = $1 AND damaged_at IS NULL \
+        ORDER BY id LIMIT 1";
     LIST_NAMES_OF_NAR = "SELECT c.name, p.hash, p.name FROM store_path p JOIN cache c ON c.id = p.cache_id WHERE p.nar_id = $1 \
         ORDER BY p.id LIMIT $2";
     COUNT_UNUSED_NARS = "SELECT COUNT(*) FROM nar n WHERE NOT EXISTS (SELECT 1 FROM store_path p WHERE p.nar_id = n.id) \
@@ -53,6 +55,11 @@ impl Db {
 
     pub async fn nar_of_file(&self, file_hash: &[u8]) -> Result<Option<NarRow>> {
         Ok(read!(self, |pool| sqlx::query_as(GET_NAR_OF_FILE).bind(file_hash).fetch_optional(pool).await?))
+    }
+
+    /// The NAR with this SHA-256, where its file is not known to be damaged.
+    pub async fn nar_of_contents(&self, nar_hash: &[u8]) -> Result<Option<NarRow>> {
+        Ok(read!(self, |pool| sqlx::query_as(GET_NAR_OF_CONTENTS).bind(nar_hash).fetch_optional(pool).await?))
     }
 
     /// Some of the paths that have a NAR, as `cache: hash-name`.

@@ -15,7 +15,8 @@ statements! {
     // A push may have come to need it since it was listed, or another server taken it.
     TAKE_DEAD_FILE = "UPDATE dead_file SET taken_at = $3 WHERE kind = $1 AND file_hash = $2 \
         AND (taken_at IS NULL OR taken_at < $4 OR taken_at > $5)";
-    RELEASE_DEAD_FILES = "UPDATE dead_file SET taken_at = NULL WHERE taken_at IS NOT NULL";
+    IS_DEAD_FILE_TAKEN = "SELECT COUNT(*) FROM dead_file WHERE kind = $1 AND file_hash = $2 AND taken_at = $3";
+    RELEASE_DEAD_FILES = "UPDATE dead_file SET taken_at = NULL WHERE taken_at < $1";
     DELETE_DEAD_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2";
     FORGET_DEAD_FILE = "DELETE FROM dead_file WHERE kind = $1 AND file_hash = $2 AND taken_at = $3";
     COUNT_DEAD_FILES = "SELECT COUNT(*), CAST(COALESCE(SUM(file_size), 0) AS BIGINT) FROM dead_file";
@@ -103,10 +104,21 @@ impl Db {
         }))
     }
 
-    /// Lets go of the files that a server had taken which is known to be gone.
-    pub async fn dead_files_release(&self) -> Result<()> {
+    /// Whether a file still belongs to whoever took it at that moment.
+    pub async fn dead_file_is_taken(&self, file: &DeadFile, taken_at: i64) -> Result<bool> {
+        let taken: i64 = read!(self, |pool| sqlx::query_scalar(IS_DEAD_FILE_TAKEN)
+            .bind(&file.kind)
+            .bind(&file.file_hash)
+            .bind(taken_at)
+            .fetch_one(pool)
+            .await?);
+        Ok(taken > 0)
+    }
+
+    /// Lets go of the files that were taken before a moment, by a server which is known to be gone.
+    pub async fn dead_files_release(&self, taken_before: i64) -> Result<()> {
         transact!(self, |tx| {
-            sqlx::query(RELEASE_DEAD_FILES).execute(&mut *tx).await?;
+            sqlx::query(RELEASE_DEAD_FILES).bind(taken_before).execute(&mut *tx).await?;
         });
         Ok(())
     }

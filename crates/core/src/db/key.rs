@@ -9,7 +9,9 @@ statements! {
     LIST_KEYS = "SELECT id, cache_id, name, public_key, sealed_seed, created_at, retired_at, resigned_after, resigned_at \
         FROM signing_key ORDER BY cache_id, id";
     LIST_CLIENT_KEYS = "SELECT cache_id, name, public_key, created_at, created_by FROM client_key ORDER BY cache_id, id";
-    RETIRE_KEY = "UPDATE signing_key SET retired_at = $3 WHERE cache_id = $1 AND name = $2 AND retired_at IS NULL";
+    // Two that retire each other's key would leave none.
+    RETIRE_KEY = "UPDATE signing_key SET retired_at = $3 WHERE cache_id = $1 AND name = $2 AND retired_at IS NULL AND EXISTS \
+        (SELECT 1 FROM signing_key k WHERE k.cache_id = $1 AND k.name <> $2 AND k.retired_at IS NULL AND k.resigned_at IS NOT NULL)";
     INSERT_CLIENT_KEY = "INSERT INTO client_key (cache_id, name, public_key, created_at, created_by) VALUES ($1, $2, $3, $4, $5)";
     DELETE_CLIENT_KEY = "DELETE FROM client_key WHERE cache_id = $1 AND name = $2";
     LIST_TO_RESIGN = "SELECT p.id, p.hash, p.name, p.nar_size, p.refs, p.signatures, n.nar_hash FROM store_path p \
@@ -98,9 +100,10 @@ impl Db {
         insert.await.map_err(|error| taken(error, key.name))
     }
 
-    /// Takes a key out of use. False when no active key is called so.
+    /// Takes a key out of use. False when no active key is called so, or no other one has signed everything.
     pub async fn key_retire(&self, cache_id: i64, name: &str, audit: &Audit) -> Result<bool> {
         Ok(transact!(self, |tx| {
+            sqlx::query(aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
             let retired = sqlx::query(RETIRE_KEY).bind(cache_id).bind(name).bind(audit.at).execute(&mut *tx).await?;
             audit!(tx, audit);
             bump!(tx);
@@ -147,13 +150,28 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_scalar(COUNT_TO_RESIGN).bind(cache_id).bind(after).fetch_one(pool).await?))
     }
 
-    /// Adds signatures, and notes how far a key has come; `ended_at` when it has come to the end. A path whose signatures changed
-    /// meanwhile was signed by whoever changed them.
-    pub async fn resign(&self, key_id: i64, paths: &[Resigned], after: i64, ended_at: Option<i64>) -> Result<()> {
-        transact!(self, |tx| {
+    /// Adds signatures, and notes how far a key of a cache has come. False where signatures changed meanwhile: these paths are to be
+    /// looked at again.
+    pub async fn resign(&self, (cache_id, key_id): (i64, i64), paths: &[Resigned], after: i64) -> Result<bool> {
+        Ok(transact!(self, |tx| {
+            // Whoever merges signatures into a path has read them before.
+            sqlx::query(aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
+            let mut signed = 0;
             for path in paths {
-                sqlx::query(RESIGN_PATH).bind(path.path_id).bind(&path.new).bind(&path.old).execute(&mut *tx).await?;
+                let query = sqlx::query(RESIGN_PATH).bind(path.path_id).bind(&path.new).bind(&path.old);
+                signed += query.execute(&mut *tx).await?.rows_affected();
             }
+            let is_whole = signed == paths.len() as u64;
+            if is_whole {
+                sqlx::query(NOTE_RESIGNED).bind(key_id).bind(after).bind(None::<i64>).execute(&mut *tx).await?;
+            }
+            is_whole
+        }))
+    }
+
+    /// Notes that a key has signed everything up to `after`, which is the last path.
+    pub async fn resign_end(&self, key_id: i64, after: i64, ended_at: i64) -> Result<()> {
+        transact!(self, |tx| {
             sqlx::query(NOTE_RESIGNED).bind(key_id).bind(after).bind(ended_at).execute(&mut *tx).await?;
         });
         Ok(())

@@ -308,6 +308,8 @@ impl Db {
         signatures: &str,
     ) -> Result<bool> {
         Ok(transact!(self, |tx| {
+            // A key may be signing the same path.
+            sqlx::query(aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
             let existing: Option<ExistingPath> =
                 sqlx::query_as(FIND_PATH).bind(cache_id).bind(hash).fetch_optional(&mut *tx).await?;
             let merged = existing.and_then(|existing| Some((existing.id, existing.merged(covered, signatures)?)));
@@ -456,13 +458,6 @@ impl Db {
             sqlx::query(DELETE_OLD_PUT_NARS).bind(unverified_before).bind(before).execute(&mut *tx).await?;
         });
         Ok(())
-    }
-
-    /// Whether there is a NAR file that new paths with this NAR hash will share.
-    pub async fn nar_is_stored(&self, nar_hash: &[u8]) -> Result<bool> {
-        let found: Option<NarRow> =
-            read!(self, |pool| sqlx::query_as(FIND_NAR_BY_HASH).bind(nar_hash).fetch_optional(pool).await?);
-        Ok(found.is_some())
     }
 
     /// Ends an upload of a path that is here, visible or held, and that was pushed again with it. False where it is not.

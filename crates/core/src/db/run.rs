@@ -19,6 +19,7 @@ statements! {
     INSERT_RUN = "INSERT INTO run (builder_id, state, trigger, triggered_by, reference, commit_hash, priority, systems, tries_again, dedupe, queued_at) \
         VALUES ($1, 'queued', $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id";
     FIND_QUEUED = "SELECT id FROM run WHERE builder_id = $1 AND dedupe = $2 AND state = 'queued'";
+    COUNT_RUNS_SINCE = "SELECT COUNT(*) FROM run WHERE builder_id = $1 AND trigger = $2 AND queued_at >= $3";
     GET_RUN = runs!("WHERE r.id = $1");
     LIST_RUNS_OF = runs!("WHERE r.builder_id = $1 AND r.id < $2 ORDER BY r.id DESC LIMIT $3");
     LIST_OPEN_RUNS = runs!("WHERE r.state IN ('queued', 'starting', 'running') \
@@ -236,6 +237,17 @@ impl Db {
             }
             (id, true)
         }))
+    }
+
+    /// Whether a run of a builder with this trigger was queued at a moment or later.
+    pub async fn run_is_since(&self, builder_id: i64, trigger: &str, since: i64) -> Result<bool> {
+        let runs: i64 = read!(self, |pool| sqlx::query_scalar(COUNT_RUNS_SINCE)
+            .bind(builder_id)
+            .bind(trigger)
+            .bind(since)
+            .fetch_one(pool)
+            .await?);
+        Ok(runs > 0)
     }
 
     pub async fn run_get(&self, id: i64) -> Result<Option<RunFound>> {

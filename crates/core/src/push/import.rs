@@ -101,7 +101,7 @@ impl Pushes<'_> {
         // The work goes on when nobody waits for it: what the database has, memory must learn.
         let task = tokio::spawn(async move {
             // The same NAR may have come for another path, packed otherwise.
-            if core.db.nar_is_stored(claim.nar_hash.as_bytes()).await? {
+            if core.nar_is_stored(&claim.nar_hash).await? {
                 found = Found { file: None, ..found };
             }
             if let Some(file) = &found.file {

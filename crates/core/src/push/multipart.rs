@@ -247,7 +247,7 @@ impl Pushes<'_> {
             false => self.verify(&claim, sources, Some(staged.clone())).await?,
         };
         crate::failpoint::reach("complete.verified");
-        if core.db.nar_is_stored(claim.nar_hash.as_bytes()).await? {
+        if core.nar_is_stored(&claim.nar_hash).await? {
             // The bytes are here already; these go.
             found.file = None;
         } else if let Some(file) = found.file {

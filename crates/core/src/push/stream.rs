@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use iglu_api::cache::PreferredCompression;
 use nix_compat::compression::Compression;
-use std::sync::Arc;
+use std::{io::ErrorKind, sync::Arc};
 
 /// What became of a NAR that came whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,27 +36,31 @@ impl Pushes<'_> {
     {
         let core = self.0;
         core.storage_remembered()?;
-        cache.upload_limit(core.limits.nar_file_bytes)?;
-        let stored = core.db.nar_is_stored(claim.nar_hash.as_bytes()).await?;
+        let allowed = cache.upload_limit(core.limits.nar_file_bytes)?;
+        let stored = core.nar_is_stored(&claim.nar_hash).await?;
         let (compression, encoder) = match cache.compression {
             _ if stored => (Compression::None, None),
-            PreferredCompression::Zstd => (Compression::Zstd, Some(Encoder::zstd(core.blob.begin()?))),
-            PreferredCompression::Xz => (Compression::Xz, Some(Encoder::xz(core.blob.begin()?))),
+            PreferredCompression::Zstd => (Compression::Zstd, Some(Encoder::zstd(core.blob.begin(allowed)?))),
+            PreferredCompression::Xz => (Compression::Xz, Some(Encoder::xz(core.blob.begin(allowed)?))),
         };
-        let taking = Taking { proof: Proof::new(claim.clone()), encoder };
+        let too_large = format!(
+            "the file of {} has more than the {allowed} bytes that are allowed in cache \"{}\"",
+            claim.store_path, cache.name
+        );
+        let taking = Taking { proof: Proof::new(claim.clone()), encoder, too_large: too_large.clone() };
         crate::failpoint::reach("stream.begun");
-        let limit = claim.nar_size;
-        let taking = in_blocks(body, limit, taking, |taking, block| taking.feed(block)).await;
+        // The proof knows how long the NAR may be.
+        let taking = in_blocks(body, u64::MAX, taking, |taking, block| taking.feed(block)).await;
         let taking = taking.map_err(|error| match error {
-            Error::TooLarge(_) => {
-                self.refused(format!("NAR size of {} is more than the {limit} bytes announced", claim.store_path))
-            }
             Error::Invalid { message, .. } => self.refused(message),
             error => error,
         })?;
         core.totals.push_bytes.add(claim.nar_size);
         let finished = tokio::task::spawn_blocking(move || taking.finish()).await?;
-        let (contents, written) = finished.map_err(|refusal| self.refusal(refusal))?;
+        let (contents, written) = finished.map_err(|refusal| match refusal {
+            Refusal::Storage(error) if error.kind() == ErrorKind::FileTooLarge => Error::TooLarge(too_large),
+            refusal => self.refusal(refusal),
+        })?;
         crate::failpoint::reach("stream.finished");
 
         let mut found = Found { file: None, contents };
@@ -81,6 +85,8 @@ impl Pushes<'_> {
 struct Taking {
     proof: Proof,
     encoder: Option<Encoder<Writing>>,
+    /// What is said where the packed file becomes too large.
+    too_large: String,
 }
 
 impl Taking {
@@ -90,7 +96,10 @@ impl Taking {
             Refusal::Storage(error) => Error::storage(error),
         })?;
         match &mut self.encoder {
-            Some(encoder) => encoder.feed(block).map_err(Error::storage),
+            Some(encoder) => encoder.feed(block).map_err(|error| match error.kind() {
+                ErrorKind::FileTooLarge => Error::TooLarge(self.too_large.clone()),
+                _ => Error::storage(error),
+            }),
             None => Ok(()),
         }
     }

@@ -19,6 +19,8 @@ use std::{
 const READ_SIZE: usize = 128 * 1024;
 /// Bytes that a file may have beyond its NAR and an eighth of it, for the frames of codecs.
 const LARGEST_SURPLUS: u64 = 64 << 10;
+/// Bytes that a NAR may have: a small file can unpack for hours, and meanwhile others wait for their turn.
+const LARGEST_NAR: u64 = 1 << 40;
 
 impl Pushes<'_> {
     /// Reads `parts` in order and checks them against `claim`. With `assembled`, their bytes are also written to that one
@@ -35,7 +37,7 @@ impl Pushes<'_> {
 }
 
 fn verify(claim: &Claim, parts: Vec<Source>, assembled: Option<&Path>) -> Result<Found, Refusal> {
-    check_padding(claim, &parts)?;
+    check_sizes(claim, &parts)?;
     let copy = match assembled {
         Some(path) => Some(File::create(path).map_err(Refusal::Storage)?),
         None => None,
@@ -67,14 +69,17 @@ pub(super) fn largest_file(nar_size: u64) -> u64 {
     nar_size.saturating_add(nar_size / 8).saturating_add(LARGEST_SURPLUS)
 }
 
-/// Files are shared with whoever pushes the same NAR: one that is mostly padding would be everybody's burden. Known before a byte is
-/// unpacked.
-fn check_padding(claim: &Claim, parts: &[Source]) -> Result<(), Refusal> {
+/// What is known before a byte is unpacked. Files are shared with whoever pushes the same NAR: one that is mostly padding would be
+/// everybody's burden.
+fn check_sizes(claim: &Claim, parts: &[Source]) -> Result<(), Refusal> {
     let mut file_size = 0;
     for part in parts {
         file_size += part.size().map_err(Refusal::Storage)?;
     }
     let Claim { store_path: path, nar_size, .. } = claim;
+    if *nar_size > LARGEST_NAR {
+        return Err(Refusal::Claim(format!("NAR of {path} is too large: {nar_size} bytes, of at most {LARGEST_NAR}")));
+    }
     if file_size > largest_file(*nar_size) {
         return Err(Refusal::Claim(format!("file of {path} is padded: {file_size} bytes for a NAR of {nar_size}")));
     }

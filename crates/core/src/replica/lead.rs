@@ -2,7 +2,7 @@
 //! of server and database agree.
 
 use super::WORK;
-use crate::{Core, db::Candidacy, reconcile::Reconciler, storage::SETTLED};
+use crate::{Core, Error, clock::started_ahead, db::Candidacy, reconcile::Reconciler, storage::SETTLED};
 use iglu_api::{event::LiveEvent, work::Work};
 use std::{
     sync::PoisonError,
@@ -110,14 +110,20 @@ async fn stand(core: &Core, candidacy: &mut Option<Candidacy>) {
 /// Looks at the lock, or asks for it, and compares the clocks.
 async fn step(core: &Core, standing: &mut Candidacy, reminded: &mut Option<Instant>) -> crate::Result<()> {
     let there = standing.hold().await?;
-    let skew = core.now().0 - there;
+    // A process that was told to be ahead plays a day on which the database's clock is ahead too.
+    let skew = core.now().0 - started_ahead() - there;
     metrics::gauge!("iglu_clock_skew_seconds").set(skew as f64 / 1000.0);
-    if skew.abs() > SKEW && reminded.is_none_or(|at| at.elapsed() > REMIND) {
-        *reminded = Some(Instant::now());
-        tracing::warn!(
-            seconds = skew / 1000,
-            "this server's clock and that of the database differ: runs and removals of servers would be taken for dead. Set both by NTP"
-        );
+    if skew.abs() > SKEW {
+        if reminded.is_none_or(|at| at.elapsed() > REMIND) {
+            *reminded = Some(Instant::now());
+            tracing::warn!(
+                seconds = skew / 1000,
+                "this server's clock and that of the database differ: it leaves the work that is done once to others, for what is kept \
+                 for a time would go too early or too late. Set both by NTP"
+            );
+        }
+        // Whoever leads lets go of the lock with the connection.
+        return if core.is_leader() { Err(Error::internal("the clock is wrong")) } else { Ok(()) };
     }
     if !core.is_leader() && standing.try_lead().await? {
         tracing::info!("this server does the work that is done once");

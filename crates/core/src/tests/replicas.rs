@@ -243,3 +243,36 @@ async fn a_new_leader_waits_before_it_removes_files() {
     assert!(one.leads_for().is_none() && two.leads_for().is_some());
     assert!(two.leads_anew() && !two.leads_anew(), "once in a term");
 }
+
+/// A leader that stood still with both its clocks may find its files to be another's, or brought back by a push.
+#[tokio::test]
+async fn a_file_that_is_no_longer_ours_is_not_removed() {
+    let home = Home::postgres().await;
+    let (core, hash) = (&home.core, [7; 32]);
+    core.db.file_set_dead("nar", &hash, 1, 0).await.unwrap();
+    let taken_at = core.now();
+    let taken = core.db.dead_files_take(taken_at.0, 1000, taken_at.0).await.unwrap().unwrap();
+    let is_ours = async || core.db.dead_file_is_taken(&taken[0], taken_at.0).await.unwrap();
+    assert!(is_ours().await);
+    // What was taken a moment ago is not let go of: whoever took it may be at it.
+    core.db.dead_files_release(taken_at.plus(-1000).0).await.unwrap();
+    assert!(is_ours().await && !core.db.file_revive("nar", &hash).await.unwrap());
+    core.db.dead_files_release(taken_at.plus(1).0).await.unwrap();
+    assert!(!is_ours().await);
+    assert!(core.db.file_revive("nar", &hash).await.unwrap());
+    assert!(!is_ours().await);
+}
+
+/// What is kept for a time would go too early.
+#[tokio::test]
+async fn a_server_whose_clock_is_wrong_does_not_lead() {
+    let pair = Pair::new().await;
+    let (one, two) = (&pair.home.core, &pair.other);
+    assert!(one.is_leader());
+    pair.home.clock.advance(10 * Timestamp::MINUTE);
+    until("nobody leads", async || !one.is_leader() && !two.is_leader()).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!one.is_leader() && !two.is_leader());
+    pair.home.clock.advance(-10 * Timestamp::MINUTE);
+    until("one leads", async || one.is_leader() != two.is_leader()).await;
+}

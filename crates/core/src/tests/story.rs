@@ -8,6 +8,7 @@ use iglu_api::{
     key::KeyState,
     path::{PathFilter, PathQuery, PathSort},
     pin::{Keep, PinCreate},
+    retention::PushLimits,
     token::TokenCreate,
 };
 use nix_compat::realisation::RealisationKey;
@@ -557,6 +558,14 @@ async fn clients_stream_nars(home: Home) {
     assert_eq!((again.published, again.is_deduplicated, again.file_size), (Published::Existing, true, None));
     assert_eq!((home.stored_files(), home.staged_files()), (1, 0));
 
+    // A file that went away comes back with the next push of the same bytes.
+    let file = narinfo(core, "main", &whole.claim.store_path).await.unwrap().file_hash.unwrap();
+    let file = home.folder.path().join("storage").join(format!("nar/{}/{}", &file.to_nix32()[..2], file.to_nix32()));
+    std::fs::remove_file(&file).unwrap();
+    let again = stream(&whole, &whole.nar).await.unwrap();
+    assert!(!again.is_deduplicated && again.file_size.is_some() && file.exists(), "{again:?}");
+    assert!(narinfo(core, "main", &whole.claim.store_path).await.is_some());
+
     // What refers to a path that is still to come waits for it.
     let referrer = thing("referrer", &["late"]);
     assert_eq!(stream(&referrer, &referrer.nar).await.unwrap().published, Published::New { visible: false });
@@ -564,6 +573,16 @@ async fn clients_stream_nars(home: Home) {
     let late = thing("late", &[]);
     stream(&late, &late.nar).await.unwrap();
     assert!(narinfo(core, "main", &referrer.claim.store_path).await.is_some());
+
+    // What it becomes packed is what counts.
+    let limits = PushLimits { cache_bytes: None, upload_bytes: Some(64) };
+    core.retention().limits_set(&Caller::Operator, "main", &limits).await.unwrap();
+    let large = thing("large", &[]);
+    let cache = core.cache_remembered("main").unwrap();
+    let claim = Claim { file_hash: None, file_size: None, ..large.claim.clone() };
+    let refused = core.push().nar_stream(&Caller::Operator, &cache, claim, body(&large.nar)).await;
+    assert!(matches!(&refused, Err(Error::TooLarge(message)) if message.contains("64 bytes")), "{refused:?}");
+    assert_eq!(home.staged_files(), 0);
 }
 
 async fn what_stands_beside_paths_is_kept(home: Home) {

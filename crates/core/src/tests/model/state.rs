@@ -201,6 +201,17 @@ impl State {
         whole.next().map(|(id, _)| *id)
     }
 
+    /// Whether a push finds that its bytes are here. A file that is not what its row says is found to be damaged.
+    pub fn is_stored(&mut self, content: Content) -> bool {
+        while let Some(nar) = self.whole_nar(content) {
+            if !self.is_harmed(self.key(nar), false) {
+                return true;
+            }
+            self.nar_damaged(nar);
+        }
+        false
+    }
+
     pub fn uses(&self, nar: NarId) -> usize {
         let of = |cache: &Cache| {
             cache.rows.values().filter(|row| row.nar == nar).count()

@@ -361,7 +361,7 @@ impl World {
                 return Pushed::Refused;
             }
             let content = self.state.things[thing].content;
-            let file = self.state.whole_nar(content).is_none().then_some(form);
+            let file = (!self.state.is_stored(content)).then_some(form);
             if file.is_some() {
                 self.state.file_written((content, form));
             }
@@ -469,7 +469,7 @@ impl World {
         if self.is_away && done.is_err() {
             return Ok(());
         }
-        let file = self.state.whole_nar(content).is_none().then_some(Form::Zstd);
+        let file = (!self.state.is_stored(content)).then_some(Form::Zstd);
         if file.is_some() {
             self.state.file_written((content, Form::Zstd));
         }
