@@ -5,12 +5,16 @@
 
 use std::time::{Duration, Instant};
 
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use iglu_end2end::cachix::PushOptions;
 use iglu_end2end::nar;
 use iglu_end2end::object::Object;
 use iglu_end2end::server::{Scope, Server, Setup};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 /// A connection on which this was sent.
 async fn sent(server: &Server, text: &str) -> TcpStream {
@@ -242,4 +246,54 @@ async fn who_takes_nothing_is_sent_nothing() {
     let mut got = Vec::new();
     let _ = silent.read_to_end(&mut got).await;
     assert!(got.len() < 20 << 20, "{} bytes were sent to nobody", got.len());
+}
+
+/// Connects with HTTP/2 and asks for the same thing some times. What may be sent at once of each answer is `window` bytes.
+async fn many(
+    server: &Server,
+    path: &str,
+    count: usize,
+    window: u32,
+) -> (Vec<Incoming>, JoinHandle<hyper::Result<()>>) {
+    let stream = TokioIo::new(TcpStream::connect(server.address()).await.unwrap());
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window);
+    let (mut sender, connection) = builder.handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut bodies = Vec::new();
+    for _ in 0..count {
+        let url = format!("http://{}{path}", server.address());
+        let request = http::Request::get(url).body(Empty::<bytes::Bytes>::new()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        bodies.push(response.into_body());
+    }
+    (bodies, connection)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_over_http_2_is_sent_away() {
+    let server = Setup::default().with_serve(&["--send-timeout", "2s"]).start_alone().await.unwrap();
+    server.cache("main", false).unwrap();
+    let token = server.token("main", Scope::Push).unwrap();
+    let noise = iglu_end2end::digest::Random::new(5).bytes(2 << 20);
+    let draft =
+        iglu_end2end::put::Draft::new("large", 1, nar::archive(&nar::regular(&noise)), "none", &[]).await.unwrap();
+    server.putter("main", &token).push(&draft).await.unwrap();
+    let path = format!("/main/{}", draft.url);
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", server.pid().unwrap())).unwrap().count();
+    let before = descriptors();
+    // One answers pings and takes nothing; the other takes little, but all the time.
+    let (silent, ended) = many(&server, &path, 100, 0).await;
+    let (mut slow, _connection) = many(&server, &path, 1, 64 << 10).await;
+    assert!(descriptors() > before + 90, "each answer has its file open");
+    let mut taken = 0;
+    while let Some(frame) = slow[0].frame().await {
+        taken += frame.unwrap().into_data().unwrap().len();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(taken > 2 << 20, "{taken} bytes");
+    tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the connection is closed").unwrap().ok();
+    eventually("the files are closed", async || descriptors() <= before + 8).await;
+    drop(silent);
 }

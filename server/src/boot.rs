@@ -6,6 +6,7 @@ use crate::{
     http::{Doors, Room, listen, ops, proxies::Proxies, tls::Certificate},
     metrics,
     settings::{ServeSettings, Span, StoreSettings},
+    signals::Signals,
     site::Site,
     telemetry::Telemetry,
 };
@@ -49,6 +50,8 @@ const REQUESTS: usize = 1024;
 const OWN_DESCRIPTORS: usize = 256;
 /// Between two times that histograms are added up.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How long closing the database may take: what still asks it may wait for a machine that is gone.
+const CLOSE: Duration = Duration::from_secs(10);
 /// Connections that wait to be taken.
 const BACKLOG: u32 = 4096;
 
@@ -128,6 +131,7 @@ pub fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
 
 /// Runs the server until it is told to end. `shown` are its settings for administrators.
 pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Setting>) -> anyhow::Result<()> {
+    let mut signals = Signals::listen()?;
     let telemetry = Telemetry::start(&serve)?;
     let recorder = metrics::install()?;
     let upkeep = recorder.clone();
@@ -168,7 +172,7 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
     limits.open_uploads = serve.open_uploads.unwrap_or(limits.open_uploads);
     let core = tokio::select! {
         core = open_patiently(&store, limits, &listen_url, &condition) => core?,
-        asked = asked_to_stop() => return asked,
+        () = signals.asked_to_stop() => return Ok(()),
     };
     core.configuration_show(shown);
     if alone.is_some() {
@@ -204,9 +208,13 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
         let server = if certificate.is_some() { core.public_url() } else { here(address) };
         tokio::spawn(embedded::keep(core.clone(), store.clone(), serve.node.clone(), server, stopping.clone()))
     });
-    greet(&core).await?;
+    if let Err(error) = greet(&core).await {
+        // It serves already, whether or not anybody reads that.
+        tracing::warn!(%error, "where the server is could not be printed");
+    }
 
-    asked_to_stop().await?;
+    signals.asked_to_stop().await;
+    signals.end_at_once();
     condition.ends();
     if let Some(Span(delay)) = serve.drain_delay {
         tracing::info!(seconds = delay / Timestamp::SECOND, "stopping: load balancers are given time to notice");
@@ -230,9 +238,10 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
         }
     }
     membership.leave().await;
-    core.close().await?;
+    let closed = tokio::time::timeout(CLOSE, core.close()).await;
     ops.abort();
     telemetry.end().await;
+    closed.context("the database does not let go")??;
     Ok(())
 }
 
@@ -359,13 +368,4 @@ async fn greet(core: &Core) -> anyhow::Result<()> {
         )?;
     }
     Ok(out.flush()?)
-}
-
-pub async fn asked_to_stop() -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }

@@ -18,6 +18,7 @@ mod progress;
 #[cfg(test)]
 mod reference;
 mod settings;
+mod signals;
 mod site;
 mod size;
 mod telemetry;
@@ -26,7 +27,10 @@ mod verb;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind, parser::ValueSource};
 use settings::{ServeSettings, StoreSettings};
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+/// How long threads that read or compute may take when the program ends.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -115,7 +119,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let Cli { store, command, .. } = cli;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match command {
+    let ended = match command {
         Command::Serve(serve) => {
             let shown = settings::shown(&Cli::command(), matches);
             runtime.block_on(boot::serve(store, *serve, shown)).map(|()| ExitCode::SUCCESS)
@@ -136,7 +140,10 @@ fn run(cli: Cli, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Command::Logout(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Verb(verb) => runtime.block_on(verb::run(verb)).map(|()| ExitCode::SUCCESS),
         Command::Export(command) => runtime.block_on(export::run(store, command)),
-    }
+    };
+    // Whoever still reads a large file, for a client that is gone or for a check, is not waited for.
+    runtime.shutdown_timeout(LAST_MOMENT);
+    ended
 }
 
 #[cfg(test)]

@@ -158,7 +158,7 @@ pub fn install() -> anyhow::Result<PrometheusHandle> {
     ] {
         counter!(name).absolute(0);
     }
-    for what in ["connections", "requests"] {
+    for what in ["connections", "requests", "strangers"] {
         counter!("iglu_shed_total", "what" => what).absolute(0);
     }
     for limit in ["anonymous", "token", "guesses", "login"] {

@@ -1,6 +1,6 @@
 //! `iglu node`: executes runs for a server that it asks, until it is told to end.
 
-use crate::settings::NodeSettings;
+use crate::{settings::NodeSettings, signals::Signals};
 use anyhow::{Context, bail};
 use clap::Args;
 use iglu_api::node::Assignment;
@@ -160,11 +160,10 @@ pub async fn run(command: NodeCommand) -> anyhow::Result<ExitCode> {
             stop.send_replace(true);
         });
     }
+    let mut signals = Signals::listen()?;
     tokio::spawn(async move {
-        let asked = crate::boot::asked_to_stop().await;
-        if asked.is_ok() {
-            stop.send_replace(true);
-        }
+        signals.asked_to_stop().await;
+        stop.send_replace(true);
     });
     let ended = match command.assignment()? {
         Some(assignment) => iglu_builder::run_one(config, assignment, stopping).await,

@@ -1,4 +1,4 @@
-//! What import and export have in common: what is left out, how fast it goes, and how long what can be stopped goes on.
+//! What import and export have in common: what is left out, and how fast it goes.
 
 use serde::Serialize;
 use std::time::Instant;
@@ -32,15 +32,4 @@ impl NamedList {
 pub fn rate(bytes: u64, started: Instant) -> String {
     let per_second = bytes as f64 / started.elapsed().as_secs_f64().max(0.001);
     format!("{}/s", iglu_api::format::bytes(per_second as u64))
-}
-
-/// Waits until somebody asks this process to end.
-pub async fn asked_to_stop() {
-    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        Ok(()) = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
 }

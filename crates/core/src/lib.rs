@@ -71,7 +71,7 @@ pub use directory::Cache;
 pub use error::{Error, Result};
 pub use network::Networks;
 pub use node::Node;
-pub use rate_limit::Rates;
+pub use rate_limit::{Rates, sender_of};
 
 use activity::{Activity, Counter};
 use arc_swap::ArcSwap;

@@ -87,8 +87,8 @@ fn sender(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The same of an address as text; what is no address stands for itself.
-pub(crate) fn sender_of(address: &str) -> String {
+/// What one sender has, of an address as text: with IPv6 that is a network. What is no address stands for itself.
+pub fn sender_of(address: &str) -> String {
     address.parse().map_or_else(|_| address.to_owned(), |address| sender(address).to_string())
 }
 

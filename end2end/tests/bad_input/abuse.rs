@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::probe::{Memory, refused, within};
-use crate::{Door, door, mentioning, pack};
+use crate::{Door, door, door_of, mentioning, pack};
 use http::Method;
 use iglu_end2end::digest::{self, made_up_path};
 use iglu_end2end::http::{Credentials, Raw};
 use iglu_end2end::nar;
 use iglu_end2end::put::Draft;
-use iglu_end2end::server::Scope;
+use iglu_end2end::server::{Scope, Setup};
 use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -63,6 +63,28 @@ async fn silence_holds_nobody_up() {
     door.putter.push(&draft).await.unwrap();
     door.has(draft.hash()).await;
     within(begun, 3, "pushing while others are silent");
+    drop(open);
+    door.is_calm("silence").await;
+}
+
+/// Whoever shows nothing and sends nothing holds a few requests, and whoever shows something has the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_strangers_leave_room() {
+    let door = door_of(Setup::default().with_serve(&["--requests", "64"])).await;
+    let draft = Draft::new("meanwhile", 1, mentioning(&[], 1), "zstd", &[]).await.unwrap();
+    let mut open = Vec::new();
+    for line in ["POST /api/ui/session_create", "POST /hooks/some", "POST /api/v1/cache/main/narinfo"] {
+        for _ in 0..40 {
+            open.push(silent(&door, line, "").await);
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let begun = Instant::now();
+    door.putter.push(&draft).await.unwrap();
+    door.has(draft.hash()).await;
+    within(begun, 3, "pushing while strangers are silent");
+    let told = door.send(Method::POST, "/hooks/some", &[], "{}".to_owned()).await;
+    assert_eq!((told.status.as_u16(), told.header("retry-after")), (429, Some("1")), "{}", told.text());
     drop(open);
     door.is_calm("silence").await;
 }

@@ -28,7 +28,7 @@ use iglu_end2end::digest::{self, Random};
 use iglu_end2end::nar;
 use iglu_end2end::put::{Draft, Narinfo, Putter};
 use iglu_end2end::refusal::Refusal;
-use iglu_end2end::server::{Scope, Server};
+use iglu_end2end::server::{Scope, Server, Setup};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -42,7 +42,11 @@ struct Door {
 
 /// A public cache `main` and a token that may push to it.
 async fn door() -> Door {
-    let server = Server::start().await.unwrap();
+    door_of(Setup::default()).await
+}
+
+async fn door_of(setup: Setup) -> Door {
+    let server = setup.start().await.unwrap();
     let cache = server.cache("main", false).unwrap();
     let token = server.token("main", Scope::Push).unwrap();
     let (putter, client) = (server.putter("main", &token), server.cachix(Some(&token)));

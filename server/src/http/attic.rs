@@ -4,7 +4,7 @@
 use super::{
     body, bulk,
     caller::by_good_token as caller,
-    error::{one_line, status},
+    error::{one_line, say_when, status},
 };
 use axum::{
     Json, Router,
@@ -94,6 +94,7 @@ impl IntoResponse for AtticError {
         let body = ErrorBody { code: status.as_u16(), error: word.to_owned(), message: one_line(&error.to_string()) };
         let mut response = (status, Json(body)).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        say_when(&mut response, &error);
         response
     }
 }

@@ -20,6 +20,8 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 /// A sender that is silent for so long is gone.
 const IDLE: Duration = Duration::from_secs(30);
+/// How long a document may take, however it comes.
+const DEADLINE: Duration = Duration::from_secs(120);
 /// What is read and thrown away of a body that was refused early, in bytes, so that its sender hears the answer.
 const DRAIN: usize = 64 << 20;
 
@@ -210,10 +212,11 @@ pub async fn whole(mut chunks: Bodily, limit: usize) -> Result<Bytes> {
     Ok(whole.freeze())
 }
 
-/// A document of at most `limit` bytes. The sender of a longer one hears so.
+/// A document of at most `limit` bytes. The sender of a longer one hears so, and one who takes too long.
 pub async fn document(body: Body, limit: usize) -> Result<Bytes> {
     let body = Shared::new(body);
-    let document = whole(Box::pin(body.clone()), limit).await;
+    let slow = |_| Error::Interrupted(format!("the body took longer than {} seconds", DEADLINE.as_secs()));
+    let document = tokio::time::timeout(DEADLINE, whole(Box::pin(body.clone()), limit)).await.map_err(slow).flatten();
     if document.is_err() {
         drain(body);
     }

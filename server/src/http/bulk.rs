@@ -1,8 +1,8 @@
-//! Questions about many paths at once: large ones a few at a time, read off the async threads.
+//! Bodies that are worked on whole, such as questions about many paths at once: large ones a few at a time, read off the async threads.
 
 use super::body;
 use axum::body::Body;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use iglu_core::{Error, Result};
 use serde::de::DeserializeOwned;
@@ -21,10 +21,13 @@ const DEADLINE: Duration = Duration::from_secs(120);
 static TURNS: Semaphore = Semaphore::const_new(4);
 static TURNS_OF_STRANGERS: Semaphore = Semaphore::const_new(2);
 
+/// The turn of somebody whose bytes are in memory; small ones need none.
+pub type Turn = Option<SemaphorePermit<'static>>;
+
 /// A question as it was understood, and the turn to hold until it is answered.
 pub struct Bulk<T> {
     pub asked: T,
-    pub turn: Option<SemaphorePermit<'static>>,
+    pub turn: Turn,
 }
 
 /// Reads a question. `form` says what it should be.
@@ -32,7 +35,16 @@ pub async fn read<T>(body: Body, is_stranger: bool, form: &str) -> Result<Bulk<T
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let (longest, turns) = if is_stranger { (LONGEST_OF_STRANGERS, &TURNS_OF_STRANGERS) } else { (LONGEST, &TURNS) };
+    let longest = if is_stranger { LONGEST_OF_STRANGERS } else { LONGEST };
+    let (whole, turn) = whole(body, longest, is_stranger).await?;
+    let asked = tokio::task::spawn_blocking(move || serde_json::from_slice::<T>(&whole)).await?;
+    let asked = asked.map_err(|error| Error::invalid("", format!("the body is not {form}: {error}")))?;
+    Ok(Bulk { asked, turn })
+}
+
+/// A whole body of at most `longest` bytes, and the turn to hold until it is worked on.
+pub async fn whole(body: Body, longest: usize, is_stranger: bool) -> Result<(Bytes, Turn)> {
+    let turns = if is_stranger { &TURNS_OF_STRANGERS } else { &TURNS };
     let announced =
         http_body::Body::size_hint(&body).exact().map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX));
     if announced > longest {
@@ -64,7 +76,5 @@ where
         body::drain(chunks);
         return Err(error);
     }
-    let asked = tokio::task::spawn_blocking(move || serde_json::from_slice::<T>(&whole)).await?;
-    let asked = asked.map_err(|error| Error::invalid("", format!("the body is not {form}: {error}")))?;
-    Ok(Bulk { asked, turn })
+    Ok((whole.freeze(), turn))
 }

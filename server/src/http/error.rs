@@ -40,24 +40,24 @@ impl IntoResponse for PlainError {
             tracing::error!(error = %error, cause = ?std::error::Error::source(&error), "a request failed");
         }
         let mut response = plain(status(&error), &error.to_string());
-        let headers = response.headers_mut();
-        match &error {
-            Error::Unauthenticated(_) => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"iglu\""));
-            }
-            Error::TooMany { retry_after_seconds, .. } => {
-                headers.insert(header::RETRY_AFTER, (*retry_after_seconds).into());
-            }
-            Error::Interrupted(_) => {
-                headers.insert(header::RETRY_AFTER, 1.into());
-            }
-            Error::Unavailable { .. } => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER_TROUBLE.into());
-            }
-            _ => {}
+        if let Error::Unauthenticated(_) = &error {
+            let scheme = HeaderValue::from_static("Basic realm=\"iglu\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
+        say_when(&mut response, &error);
         response
     }
+}
+
+/// Says when it is worth trying again, where it is.
+pub fn say_when(response: &mut Response, error: &Error) {
+    let seconds = match error {
+        Error::TooMany { retry_after_seconds, .. } => *retry_after_seconds,
+        Error::Interrupted(_) => 1,
+        Error::Unavailable { .. } => RETRY_AFTER_TROUBLE,
+        _ => return,
+    };
+    response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
 }
 
 /// A message cut to one line of printable ASCII: what a client sent may stand in it.

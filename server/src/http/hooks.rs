@@ -1,10 +1,12 @@
 //! Where forges call: `POST /hooks/{builder}`. The signature says whether the caller is one.
 
-use super::body;
+use super::{
+    error::{say_when, status},
+    stranger::Strangers,
+};
 use axum::{
-    Json, Router,
-    body::Body,
-    extract::{Path, State},
+    Extension, Json, Router,
+    extract::{Path, Request, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
@@ -19,10 +21,16 @@ pub fn router(core: Core) -> Router {
     Router::new().route("/hooks/{builder}", post(receive)).with_state(core)
 }
 
-async fn receive(State(core): State<Core>, Path(builder): Path<String>, headers: HeaderMap, body: Body) -> Response {
+async fn receive(
+    State(core): State<Core>,
+    Extension(strangers): Extension<Strangers>,
+    Path(builder): Path<String>,
+    request: Request,
+) -> Response {
+    let signed = signed(request.headers());
     let answer = async {
-        let body = body::document(body, LONGEST).await?;
-        core.webhook_receive(&builder, &signed(&headers), &body).await
+        let (body, _turn) = strangers.document(request, LONGEST).await?;
+        core.webhook_receive(&builder, &signed, &body).await
     };
     match answer.await {
         Ok(received) => {
@@ -33,7 +41,9 @@ async fn receive(State(core): State<Core>, Path(builder): Path<String>, headers:
             if matches!(error, Error::Unavailable { .. } | Error::Internal { .. }) {
                 tracing::error!(error = %error, builder, "a call of a forge failed");
             }
-            (super::error::status(&error), Json(json!({ "message": error.to_string() }))).into_response()
+            let mut response = (status(&error), Json(json!({ "message": error.to_string() }))).into_response();
+            say_when(&mut response, &error);
+            response
         }
     }
 }

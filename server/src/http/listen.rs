@@ -1,6 +1,10 @@
 //! Takes connections: no more than there is room for, and none that says nothing for ever. What does not fit is told to come again.
 
-use super::Doors;
+use super::{
+    Doors,
+    answers::{self, Answers},
+    no_room,
+};
 use crate::metrics;
 use axum::{
     body::Body,
@@ -34,7 +38,7 @@ const IDLE_WHEN_FULL: Duration = Duration::from_secs(10);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection of HTTP/2 may not answer a ping.
 const PING: Duration = Duration::from_secs(60);
-/// Of the head of a request of HTTP/2, in bytes: the longest that clients send is a token and a few names.
+/// Of the head of a request, in bytes: the longest that clients send is a token and a few names.
 const LONGEST_HEAD: u32 = 64 << 10;
 /// Between two tries to take a connection where the system has none to give.
 const BREATH: Duration = Duration::from_millis(100);
@@ -64,9 +68,10 @@ pub struct Manner {
 }
 
 /// The connections that are open.
-#[derive(Default)]
 struct Open {
     tasks: TaskTracker,
+    /// Room for answers of HTTP/2: with as many of them as there may be connections, the server holds what it would with HTTP/1.
+    answers: Arc<Semaphore>,
     /// From then on a connection ends with the answer to what was asked on it.
     ending: CancellationToken,
 }
@@ -74,7 +79,8 @@ struct Open {
 /// Serves until it is told to stop, and then until every request under way has its answer.
 pub async fn serve(listener: TcpListener, doors: Doors, manner: Manner, mut stopping: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(manner.most));
-    let open = Open::default();
+    let answers = Arc::new(Semaphore::new(manner.most));
+    let open = Open { tasks: TaskTracker::default(), answers, ending: CancellationToken::default() };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -142,20 +148,29 @@ fn connection(
     open: &Open,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let answers = Arc::new(Answers::new(open.answers.clone()));
+    let sent = answers.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        let is_head = request.method() == Method::HEAD && request.version() == Version::HTTP_2;
-        let answer = doors.clone().call(request);
-        async move { answer.await.map(|response| if is_head { head_of(response) } else { response }) }
+        let (is_head, is_many) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
+        let (answer, answers) = (doors.clone().call(request), sent.clone());
+        async move {
+            answer.await.map(|response| match (is_many, is_head) {
+                (true, true) => head_of(response),
+                (true, false) => answers.send(response, no_room),
+                (false, _) => response,
+            })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(idle);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(LONGEST_HEAD as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
+        .max_concurrent_streams(answers::MOST)
         .max_header_list_size(LONGEST_HEAD);
     let ending = open.ending.clone();
     let (tls, send_timeout) = (manner.tls.clone(), manner.send_timeout);
@@ -179,6 +194,7 @@ fn connection(
                 // First: hyper closes a connection on which it has not read yet, where a request may have come already.
                 biased;
                 _ = spoken.as_mut() => {}
+                () = answers.stall(send_timeout), if version == Version::HTTP_2 => {}
                 () = ending.cancelled() => {
                     spoken.as_mut().graceful_shutdown();
                     let _ = spoken.await;

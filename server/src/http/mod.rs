@@ -2,6 +2,7 @@
 //! rest; everything else by axum's router.
 
 mod access;
+mod answers;
 mod attic;
 mod audit_file;
 mod body;
@@ -22,6 +23,7 @@ pub mod proxies;
 mod rest;
 mod run_log;
 mod security_txt;
+mod stranger;
 pub mod tls;
 mod typed;
 mod ui;
@@ -34,7 +36,7 @@ use crate::{
 };
 use access::Noted;
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::Request,
     http::{HeaderValue, Method, StatusCode, Version, header},
@@ -54,6 +56,7 @@ use std::{
     task::{Context, Poll},
     time::Instant,
 };
+use stranger::Strangers;
 use tokio::sync::{Semaphore, watch};
 use tower::Service;
 use tracing::Instrument;
@@ -105,6 +108,7 @@ impl Doors {
             .merge(docs::router(style.clone()))
             .merge(rest::router(core.clone(), style))
             .merge(ui::router(core.clone(), site))
+            .layer(Extension(Strangers::new(requests)))
             .layer(axum::middleware::from_fn(metrics::measure));
         let room = Arc::new(Semaphore::new(requests));
         Doors { core, proxies, condition, room, is_logged, router }

@@ -1,10 +1,10 @@
 //! The pages' door: Leptos routes, server functions, assets. Here are the session cookie, the check against forged cross-site
 //! requests, and compression; none of them elsewhere.
 
-use super::{caller, error::PlainError, typed};
+use super::{body, caller, error::PlainError, stranger::Strangers, typed};
 use crate::site::{File, Site};
 use axum::{
-    Router,
+    Extension, Router,
     extract::{FromRef, Path, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
@@ -22,7 +22,7 @@ use iglu_app::{
     },
     shell,
 };
-use iglu_core::{Client, Core};
+use iglu_core::{Caller, Client, Core};
 use leptos::prelude::{LeptosOptions, provide_context, use_context};
 use leptos_axum::{LeptosRoutes, generate_route_list};
 use std::sync::Arc;
@@ -80,6 +80,7 @@ pub fn router(core: Core, site: Arc<Site>) -> Router {
         .fallback(fallback)
         .layer(middleware::from_fn_with_state(ui.core.clone(), typed::keep))
         .layer(middleware::from_fn(refusal_status))
+        .layer(middleware::from_fn(gathered))
         .layer(middleware::from_fn_with_state(ui.clone(), identify))
         .layer(CsrfLayer::new())
         .layer(CompressionLayer::new())
@@ -109,6 +110,26 @@ async fn refusal_status(request: Request, next: Next) -> Response {
         Ok(UiError::Server(_)) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Response::from_parts(head, body.into())
+}
+
+/// What is sent to a server function, before that runs: leptos would wait for it without end.
+async fn gathered(Extension(strangers): Extension<Strangers>, request: Request, next: Next) -> Response {
+    /// Longer than any form.
+    const LONGEST: usize = 1 << 20;
+    if request.method() == Method::GET || request.method() == Method::HEAD {
+        return next.run(request).await;
+    }
+    let is_stranger =
+        request.extensions().get::<Call>().is_none_or(|call| matches!(call.caller, Caller::Anonymous { .. }));
+    let (head, body) = request.into_parts();
+    let read = async {
+        let _wait = is_stranger.then(|| strangers.wait(&head.headers)).transpose()?;
+        body::document(body, LONGEST).await
+    };
+    match read.await {
+        Ok(body) => next.run(Request::from_parts(head, body.into())).await,
+        Err(error) => PlainError(error).into_response(),
+    }
 }
 
 /// Who asks, once for every page and server function.

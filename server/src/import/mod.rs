@@ -6,12 +6,7 @@ mod source;
 mod take;
 mod target;
 
-use crate::{
-    boot,
-    progress::ProgressLine,
-    settings::StoreSettings,
-    transfer::{INCOMPLETE, asked_to_stop},
-};
+use crate::{boot, progress::ProgressLine, settings::StoreSettings, signals::Signals, transfer::INCOMPLETE};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use futures_util::{Stream, StreamExt};
@@ -234,7 +229,7 @@ impl Run<'_> {
         each: impl Fn(&mut Self, T),
     ) -> anyhow::Result<bool> {
         let mut taken = std::pin::pin!(taken);
-        let mut stop = std::pin::pin!(asked_to_stop());
+        let mut signals = Signals::listen()?;
         let mut show = tokio::time::interval(SHOW);
         show.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -247,7 +242,7 @@ impl Run<'_> {
                     let bytes = self.taker.bytes.load(Ordering::Relaxed);
                     self.line.show(|| self.report.progress(bytes));
                 }
-                () = &mut stop => {
+                () = signals.asked_to_stop() => {
                     self.report.is_complete = false;
                     return Ok(false);
                 }

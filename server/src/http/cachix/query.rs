@@ -1,9 +1,9 @@
 //! Asking the cachix API what a cache has: which of many paths are missing, and all of them.
 
 use super::caller;
-use crate::http::{bulk, error::PlainError};
+use crate::http::{bulk, error::PlainError, stranger::Strangers};
 use axum::{
-    Json,
+    Extension, Json,
     body::Body,
     extract::{Path, Request, State},
     http::{HeaderMap, HeaderValue, header},
@@ -28,6 +28,7 @@ const MOST_JUNK: usize = 1000;
 
 pub async fn missing(
     State(core): State<Core>,
+    Extension(strangers): Extension<Strangers>,
     Path(cache): Path<String>,
     request: Request<Body>,
 ) -> Result<Json<Vec<String>>, PlainError> {
@@ -35,7 +36,9 @@ pub async fn missing(
     let caller = caller(&core, &parts.headers).await?;
     let cache = core.cache().open(&caller, &cache, Permission::Pull, Discretion::Hide).await?;
     let is_stranger = matches!(caller, Caller::Anonymous { .. });
+    let wait = is_stranger.then(|| strangers.wait(&parts.headers)).transpose()?;
     let bulk = bulk::read(body, is_stranger, "a JSON array of store path hashes").await?;
+    drop(wait);
     let Asked { hashes, junk } = bulk.asked;
     let missing = core.path().missing(&cache, hashes).await?;
     drop(bulk.turn);

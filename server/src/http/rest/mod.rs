@@ -11,7 +11,10 @@ mod people;
 mod reference;
 mod run;
 
-use super::{body, caller, docs, error::status};
+use super::{
+    body, caller, docs,
+    error::{say_when, status},
+};
 use axum::{
     Json, Router,
     body::Body,
@@ -184,6 +187,7 @@ impl IntoResponse for Refusal {
         if status == axum::http::StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        say_when(&mut response, &error);
         response
     }
 }
