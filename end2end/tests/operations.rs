@@ -5,9 +5,10 @@
 use iglu_end2end::{
     cachix::PushOptions,
     object::Object,
-    server::{Scope, Server},
+    server::{Scope, Server, Setup},
 };
 use std::{collections::BTreeMap, process::Command, time::Duration};
+use tokio::io::AsyncWriteExt as _;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_what_happened() {
@@ -156,4 +157,26 @@ async fn whom_to_tell_of_a_hole() {
         let output = nobody.run(&["serve", "--security-contact", odd]).unwrap();
         assert!(String::from_utf8_lossy(&output.stderr).contains("write mailto:security@example.org"), "{odd}");
     }
+}
+
+/// Somebody who asks twice does not want to wait for downloads.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_twice_to_end_ends_at_once() {
+    let mut server = Setup::default().with_serve(&["--drain", "10m"]).start_alone().await.unwrap();
+    server.cache("main", false).unwrap();
+    let token = server.token("main", Scope::Push).unwrap();
+    // An upload that takes its time holds the first request to end up.
+    let mut upload = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let head = format!(
+        "PUT /main/nar/{}.nar HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 1000\r\n\r\nslow",
+        "0".repeat(52)
+    );
+    upload.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    server.terminate().unwrap();
+    tokio::time::timeout(Duration::from_secs(3), server.ended()).await.expect_err("the upload is waited for");
+    server.terminate().unwrap();
+    let status = tokio::time::timeout(Duration::from_secs(5), server.ended()).await.expect("ends at once").unwrap();
+    assert_eq!(status.code(), Some(1));
+    server.restart().await.unwrap();
 }
