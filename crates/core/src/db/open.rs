@@ -126,8 +126,9 @@ async fn open_sqlite(path: &Path, opening: Opening) -> Result<(Db, Schema)> {
         .foreign_keys(true)
         // Other processes (`iglu admin`) write for milliseconds.
         .busy_timeout(Duration::from_secs(10))
+        // Of each connection, in KiB. The file is not mapped into memory: where the disk fails, that would end the program, and
+        // every connection's share of it would look like memory of its own.
         .pragma("cache_size", "-16384")
-        .pragma("mmap_size", "268435456")
         .pragma("temp_store", "MEMORY");
     let write = SqlitePoolOptions::new()
         .max_connections(1)
