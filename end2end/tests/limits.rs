@@ -132,6 +132,29 @@ async fn senders_are_limited_one_by_one() {
             assert!(refused, "{header:?} {path}");
         }
     }
+    // Nor does it help where nobody looks who asks.
+    let long = format!("iglu_session={}", "x".repeat(4200));
+    for (at, (method, path, header)) in [
+        (Method::GET, "/docs", ("cookie", "iglu_session=x")),
+        (Method::GET, "/docs", ("authorization", "Bearer")),
+        (Method::POST, "/hooks/some", ("authorization", "Bearer x")),
+        (Method::PUT, "/main/zz", ("authorization", "Bearer x")),
+        (Method::GET, "/login", ("cookie", long.as_str())),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let from = format!("192.0.2.{}", 20 + at);
+        let headers = [("x-forwarded-for", from.as_str()), header];
+        let url = format!("{}{path}", server.url());
+        let mut refused = false;
+        for _ in 0..60 {
+            let reply =
+                server.http().call(method.clone(), &url, &Credentials::None, &headers, Bytes::new()).await.unwrap();
+            refused |= reply.status == 429;
+        }
+        assert!(refused, "{} {path}", header.0);
+    }
     // Parts of uploads stand for the right to send them; the cachix client sends them without its token.
     passed("127.0.0.1", None).await;
     let pushed = Object::synthetic("pushed", 100_000, 1);

@@ -25,6 +25,8 @@ async fn documents_are_pages() {
     assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
     // A link of the files themselves comes to the same page.
     assert_eq!(get("/docs/operations/storage.md").await.text(), html);
+    let slash = get("/docs/").await;
+    assert_eq!((slash.status.as_u16(), slash.header("location")), (308, Some("/docs")));
     for absent in ["/docs/absent", "/docs/../Cargo.toml", "/docs/%2e%2e/README", "/docs/openapi.json"] {
         let page = get(absent).await;
         assert_eq!(page.status, 404, "{absent}");

@@ -180,3 +180,34 @@ async fn who_is_asked_twice_to_end_ends_at_once() {
     assert_eq!(status.code(), Some(1));
     server.restart().await.unwrap();
 }
+
+/// Whoever looks at a folder that has no database means another: none is made there.
+#[test]
+fn what_cannot_be_meant_is_told_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = folder.path().join("nowhere");
+    let said = |args: &[&str]| {
+        let mut command = Command::new(iglu_end2end::server::binary().unwrap());
+        command.args(args).args(["--data", nowhere.to_str().unwrap()]);
+        command.env("IGLU_S3_ACCESS_KEY_ID", "x").env("IGLU_S3_SECRET_ACCESS_KEY", "y");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for args in [&["check"][..], &["check", "--full", "--repair"], &["storage", "status"], &["gc", "main", "--dry-run"]]
+    {
+        let told = said(args);
+        assert!(told.starts_with("iglu: there is no database ") && told.lines().count() == 1, "{args:?}: {told}");
+        assert!(!nowhere.exists(), "{args:?}");
+    }
+    for (args, about) in [
+        (["--storage", "s3://b", "--s3-endpoint", "127.0.0.1:9000"], "--s3-endpoint \"127.0.0.1:9000\" is no address"),
+        (["--storage", "s3://b", "--s3-endpoint", "nonsense"], "--s3-endpoint \"nonsense\" is no address"),
+        (["--storage", "s3://b", "--s3-public-endpoint", "http://"], "--s3-public-endpoint \"http://\" is no address"),
+        (["--storage", "s3://b b", "--s3-endpoint", "http://127.0.0.1:9"], "a bucket's name has letters"),
+    ] {
+        let told = said(&[&["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"], &args[..]].concat());
+        let last = told.lines().last().unwrap_or_default();
+        assert!(last.contains(about) && !told.contains("panicked"), "{args:?}: {told}");
+    }
+}

@@ -117,8 +117,26 @@ async fn too_many_connections() {
         server.http().get(&format!("{}/login", server.url())).await.is_ok_and(|reply| reply.status == 200)
     })
     .await;
-    // Connections on which nothing is asked do not keep the server from ending.
+    // Nor is HTTP/2 a way to be silent for longer: with its first bytes alone, or with all that is due before a request.
+    let settings = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
+    for begun in ["PRI ", settings] {
+        let mut held = Vec::new();
+        for _ in 0..16 {
+            held.push(sent(&server, begun).await);
+        }
+        let mut late = held.pop().unwrap();
+        let end = async { while late.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {} };
+        tokio::time::timeout(Duration::from_secs(20), end).await.expect("who came late is sent away");
+        drop(held);
+        eventually("connections are taken again", async || {
+            server.http().get(&format!("{}/login", server.url())).await.is_ok_and(|reply| reply.status == 200)
+        })
+        .await;
+    }
+    // Connections on which nothing is asked do not keep the server from ending, nor do those on which something began to be asked.
     let _silent = TcpStream::connect(server.address()).await.unwrap();
+    let _half = (sent(&server, "GET / HTT").await, sent(&server, "PRI ").await, sent(&server, settings).await);
+    tokio::time::sleep(Duration::from_millis(200)).await;
     server.terminate().unwrap();
     let status = tokio::time::timeout(Duration::from_secs(5), server.ended()).await.unwrap().unwrap();
     assert!(status.success(), "{status}");

@@ -598,6 +598,10 @@ async fn live_pages_hear_of_pushes() {
     // Work goes on all the time.
     heard(&mut of_ada, "work_changed").await;
     assert_eq!(ada.get("/").await.status, 200);
+    // Who logs out hears nothing more, on whatever was open.
+    ada.post("session_end", &[]).await;
+    let end = async { while let Some(Ok(_)) = http_body_util::BodyExt::frame(of_ada.body_mut()).await {} };
+    tokio::time::timeout(Duration::from_secs(15), end).await.expect("the stream ends with the session");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,6 +70,10 @@ async fn scripts_do_what_pages_do() {
         "client_filter_keys": [] });
     let made = admin.send(Method::POST, "caches", create.clone()).await;
     assert_eq!(made["summary"]["name"], "team");
+    // A field that is spelt wrong is not left out in silence.
+    let wrong = json!({"name": "typo", "cache": "main", "scope": "pull", "expires": "1d"});
+    admin.refused(Method::POST, "tokens", Some(wrong), 400, "").await;
+    admin.refused(Method::PATCH, "caches/main", Some(json!({"network": ["10.0.0.0/8"]})), 400, "").await;
     admin.refused(Method::POST, "caches", Some(create.clone()), 409, "name").await;
     pusher.refused(Method::POST, "caches", Some(create), 403, "").await;
     admin.refused(Method::POST, "caches", Some(json!({ "name": "A B" })), 400, "").await;

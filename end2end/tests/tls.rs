@@ -137,8 +137,34 @@ async fn a_renewed_certificate_is_taken_over() {
     assert!(serial(&server, folder.path()).starts_with("serial="));
     assert!(server.log().contains("the certificate was read again"));
     until("its end is near, and that is said", || server.log().contains("the certificate expires in 2 days")).await;
+    let near = expiry().await;
+    assert!((before - near - 27.0 * 86400.0).abs() < 120.0, "{before} {near}");
+    // Files whose times are all the same, as packages have them, and a link that leads from one to the other.
+    let second = serial(&server, folder.path());
+    for (name, days) in [("one", 30), ("two", 30)] {
+        certificate::for_localhost(folder.path(), days).unwrap();
+        let place = folder.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        for file in ["server.pem", "server.key"] {
+            std::fs::rename(folder.path().join(file), place.join(file)).unwrap();
+            let opened = std::fs::File::open(place.join(file)).unwrap();
+            opened.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+        }
+    }
+    let lead = |name: &str| {
+        std::fs::remove_file(folder.path().join("current")).ok();
+        std::os::unix::fs::symlink(name, folder.path().join("current")).unwrap();
+    };
+    lead("one");
+    for file in ["server.pem", "server.key"] {
+        std::os::unix::fs::symlink(Path::new("current").join(file), folder.path().join(file)).unwrap();
+    }
+    until("the first of the links is taken over", || serial(&server, folder.path()) != second).await;
+    let third = serial(&server, folder.path());
+    lead("two");
+    until("the second is taken over", || serial(&server, folder.path()) != third).await;
     let after = expiry().await;
-    assert!((before - after - 27.0 * 86400.0).abs() < 120.0, "{before} {after}");
+    assert!((before - after).abs() < 120.0, "{before} {after}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

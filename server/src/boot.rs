@@ -60,6 +60,21 @@ pub async fn open_core(store: &StoreSettings, limits: Limits, listen: Option<&st
     open_core_at(store, limits, listen, Clock::default()).await
 }
 
+/// The same of data that is there already: whoever looks at a folder that is none means another.
+pub async fn open_existing(store: &StoreSettings) -> anyhow::Result<Core> {
+    require_database(store)?;
+    open_core(store, Limits::default(), None).await
+}
+
+fn require_database(store: &StoreSettings) -> anyhow::Result<()> {
+    match store.location() {
+        Location::Sqlite(path) if !path.exists() => {
+            bail!("there is no database {}; --data, or IGLU_DATA, says where it is", path.display())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The same by another clock.
 pub async fn open_core_at(
     store: &StoreSettings,
@@ -87,13 +102,8 @@ pub async fn open_core_at(
 
 /// Brings the schema up to date and says what that was. Servers may be running: what is added is not in the way of older ones.
 pub async fn migrate(store: StoreSettings) -> anyhow::Result<()> {
-    let location = store.location();
-    if let Location::Sqlite(path) = &location
-        && !path.exists()
-    {
-        bail!("there is no database {}", path.display());
-    }
-    let Schema { before, after } = Core::migrate(&location).await?;
+    require_database(&store)?;
+    let Schema { before, after } = Core::migrate(&store.location()).await?;
     match before == after {
         true => println!("The database has schema {after}, which this version needs. Nothing was to be done."),
         false => println!("The database had schema {before} and has schema {after} now."),

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use iglu_api::{cache::Permission, format};
 use iglu_core::{
-    Caller, Core, Discretion, Limits,
+    Caller, Core, Discretion,
     export::{ExportSettings, Exported, Listener},
 };
 use serde_json::json;
@@ -46,7 +46,7 @@ pub struct ExportCommand {
 }
 
 pub async fn run(store: StoreSettings, command: ExportCommand) -> anyhow::Result<ExitCode> {
-    let core = boot::open_core(&store, Limits::default(), None).await?;
+    let core = boot::open_existing(&store).await?;
     let told = Told::default();
     let exported = export(&core, &command, &told).await;
     core.close().await?;

@@ -8,7 +8,7 @@ use iglu_api::{
     format,
     retention::{Preview, Removal, RemovalState},
 };
-use iglu_core::{Caller, Core, Limits, check::CheckKind, reconcile::Reconciler};
+use iglu_core::{Caller, Core, check::CheckKind, reconcile::Reconciler};
 use serde_json::json;
 use std::{
     process::ExitCode,
@@ -81,7 +81,7 @@ enum Storage {
 }
 
 pub async fn run_check(store: StoreSettings, command: CheckCommand) -> anyhow::Result<ExitCode> {
-    let core = boot::open_core(&store, Limits::default(), None).await?;
+    let core = boot::open_existing(&store).await?;
     let shown = ProgressLine::default();
     let kind = CheckKind { is_full: command.full, repairs: command.repair };
     let report = core.check_all(kind, &|done, all| shown.show(|| format!("{done} of {all} files"))).await;
@@ -121,7 +121,7 @@ pub async fn run_check(store: StoreSettings, command: CheckCommand) -> anyhow::R
 }
 
 pub async fn run_gc(store: StoreSettings, command: GcCommand) -> anyhow::Result<ExitCode> {
-    let core = boot::open_core(&store, Limits::default(), None).await?;
+    let core = boot::open_existing(&store).await?;
     let done = gc(&core, &command).await;
     core.close().await?;
     done
@@ -190,7 +190,7 @@ pub async fn run_storage(store: StoreSettings, command: StorageCommand) -> anyho
     let is_final = matches!(command.what, Storage::Move { is_final: true, .. });
     // Nobody may push while the last files are copied.
     let _alone = if is_final { boot::alone(&store)? } else { None };
-    let core = boot::open_core(&store, Limits::default(), None).await?;
+    let core = boot::open_existing(&store).await?;
     let done = storage(&core, &store, &command).await;
     core.close().await?;
     done

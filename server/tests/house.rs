@@ -228,6 +228,7 @@ const DOORS: &[(&str, &str)] = &[
     ("invitation_accept_password", "administrators_manage_users_on_their_page"),
     ("/api/v1/openapi.json", "the_api_describes_itself"),
     ("/docs", "documents_are_pages"),
+    ("/docs/", "documents_are_pages"),
     ("/docs/{*page}", "documents_are_pages"),
     ("/docs/api", "the_api_describes_itself"),
     ("/api/{*unknown}", "unknown_routes_and_wrong_methods"),

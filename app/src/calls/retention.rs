@@ -15,6 +15,8 @@ pub struct RetentionPage {
     /// `None` where no rule takes anything.
     pub preview: Option<Preview>,
     pub removals: Vec<Removal>,
+    /// Why the rules that were asked about are none; then the preview is of those of the cache.
+    pub refused: Option<UiError>,
 }
 
 /// Rows of a preview on its page; all of it comes from `iglu gc --dry-run`.
@@ -80,12 +82,16 @@ pub async fn retention_get(
     let retention = call.core.retention();
     let (rules, _) = retention.get(&call.caller, &cache).await?;
     let removals = retention.removals(&call.caller, &cache).await?;
-    let previewed = asked.map_or(Ok(rules), |asked| asked.parse())?;
+    let (previewed, refused) = match asked.map(|asked| asked.parse()) {
+        None => (rules, None),
+        Some(Ok(asked)) => (asked, None),
+        Some(Err(error)) => (rules, Some(error)),
+    };
     let preview = match previewed.collects() {
         true => Some(retention.preview(&call.caller, &cache, Some(&previewed), PREVIEW_ROWS).await?),
         false => None,
     };
-    Ok(RetentionPage { rules, previewed, preview, removals })
+    Ok(RetentionPage { rules, previewed, preview, removals, refused })
 }
 
 /// Changes the rules. `seen` are those that the page showed, as JSON: whoever changed them meanwhile is not overruled unseen.

@@ -2,7 +2,7 @@
 
 use super::{
     builder_form::{FIELDS, SpecFields},
-    loaded::when_loaded,
+    loaded::{part_when_loaded, when_loaded},
     run_parts::{RunTable, Trend},
 };
 use crate::{
@@ -53,7 +53,8 @@ pub fn BuilderPage() -> impl IntoView {
     reload_on(|event| matches!(event, LiveEvent::RunsChanged), move || detail.refetch());
     provide_context(ThisBuilder { detail, switch, change });
     view! {
-        {when_loaded(detail, |builder| view! { <Head builder /> }.into_any())}
+        // Why there is none, the page below says.
+        {part_when_loaded(detail, |builder| Some(view! { <Head builder /> }.into_any()))}
         <Outlet />
     }
 }

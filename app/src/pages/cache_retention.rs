@@ -2,8 +2,9 @@
 
 use super::{cache::ThisCache, cache_removals::Removals, loaded::when_loaded};
 use crate::{
-    calls::retention::{
-        PREVIEW_ROWS, RemovalUndo, RetentionPage, RetentionRun, RetentionSet, RulesText, retention_get,
+    calls::{
+        UiError,
+        retention::{PREVIEW_ROWS, RemovalUndo, RetentionPage, RetentionRun, RetentionSet, RulesText, retention_get},
     },
     ui::{
         button::{Look, Submit},
@@ -74,7 +75,7 @@ pub fn CacheRetention() -> impl IntoView {
 
 #[component]
 fn Loaded(page: RetentionPage, asked: Option<RulesText>, cache: String, actions: Actions) -> impl IntoView {
-    let RetentionPage { rules, previewed, preview, removals } = page;
+    let RetentionPage { rules, previewed, preview, removals, refused } = page;
     let takes_all = preview.as_ref().is_some_and(|preview| preview.paths > 0 && preview.paths == preview.all_paths);
     let text = asked.unwrap_or_else(|| RulesText::of(&rules));
     let is_saved = previewed == rules;
@@ -90,7 +91,7 @@ fn Loaded(page: RetentionPage, asked: Option<RulesText>, cache: String, actions:
     };
     view! {
         <div class="flex flex-col gap-8">
-            <Rules text seen=rules takes_all cache=cache.clone() set=actions.set />
+            <Rules text refused seen=rules takes_all cache=cache.clone() set=actions.set />
             <section class="flex flex-col gap-3" aria-labelledby="preview">
                 <h2 id="preview" class="text-lg font-semibold">
                     "Preview"
@@ -110,12 +111,15 @@ fn Loaded(page: RetentionPage, asked: Option<RulesText>, cache: String, actions:
 #[component]
 fn Rules(
     text: RulesText,
+    /// Why there is no preview of the text.
+    refused: Option<UiError>,
     seen: Retention,
     takes_all: bool,
     cache: String,
     set: ServerAction<RetentionSet>,
 ) -> impl IntoView {
-    let error = refusal(set);
+    let of_save = refusal(set);
+    let error = Signal::derive(move || of_save.get().or_else(|| refused.clone()));
     let address = format!("/caches/{cache}/retention");
     let target = address.clone();
     let navigate = use_navigate();
@@ -148,7 +152,7 @@ fn Rules(
                         value=text.pushed_days
                         inputmode="numeric"
                         required=false
-                        help="What was not pushed for so long goes."
+                        help="Removes paths that were not pushed for so many days."
                         error
                     />
                     <Field
@@ -157,7 +161,7 @@ fn Rules(
                         value=text.used_days
                         inputmode="numeric"
                         required=false
-                        help="What was neither pulled nor pushed for so long goes."
+                        help="Removes paths that were neither pulled nor pushed for so many days."
                         error
                     />
                     <Field
@@ -166,7 +170,7 @@ fn Rules(
                         value=text.bytes
                         placeholder="50 GiB"
                         required=false
-                        help="The least recently used closures go until the rest fits."
+                        help="Removes the least recently used closures until the rest fits."
                         error
                     />
                     <Field
@@ -175,7 +179,7 @@ fn Rules(
                         value=text.revisions
                         inputmode="numeric"
                         required=false
-                        help="So many protect what they pin; older ones do not."
+                        help="The newest so many of each pin protect what they pin; older ones do not."
                         error
                     />
                 </div>

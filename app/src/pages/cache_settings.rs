@@ -12,6 +12,7 @@ use crate::{
         field::{Checkbox, Choices, Field, TextArea},
         form::{Refusal, Saved, done, refusal},
         number::counted,
+        toast::Toasts,
     },
 };
 use iglu_api::{
@@ -31,9 +32,12 @@ pub fn CacheSettings() -> impl IntoView {
     let limits = Resource::new_blocking(move || (cache.name.get(), limits_done.get()), |(name, _)| limits_get(name));
     let frame = expect_context::<FrameData>();
     let changed = done(change);
+    let toasts = expect_context::<Toasts>();
     Effect::new(move |before: Option<usize>| {
         let now = changed.get();
         if before.is_some_and(|before| before != now) {
+            // The form is made anew with the cache, and what stood beside its button with it.
+            toasts.say("The settings are saved.");
             cache.detail.refetch();
         }
         now

@@ -82,7 +82,11 @@ pub fn Charts(
             // Of the newest day on which anybody asked: today may have been too short for that.
             let last = days.iter().rev().find(|day| day.clients > 0);
             last.map_or_else(String::new, |day| {
-                format!("half within {}, 99 % within {}", micros(day.median_micros), micros(day.slow_micros))
+                format!(
+                    "newest day: half within {}, 99 % within {}",
+                    micros(day.median_micros),
+                    micros(day.slow_micros)
+                )
             })
         },
     );

@@ -19,15 +19,11 @@ use crate::{
     },
 };
 use iglu_api::{
-    Timestamp,
     event::LiveEvent,
     member::CreatedInvitation,
-    node::{NodeKind, NodeRow},
+    node::{AWAY, NodeKind, NodeRow},
 };
 use leptos::prelude::*;
-
-/// A node asks at least every 20 s; one that was silent for longer than this is away.
-const AWAY: i64 = 2 * Timestamp::MINUTE;
 
 #[derive(Clone, Copy)]
 struct Acts {

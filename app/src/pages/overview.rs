@@ -244,6 +244,23 @@ fn Notice(attention: Attention) -> impl IntoView {
             }
             .into_any(),
         ),
+        Attention::NodeAway { name, seen_at } => (
+            icon::SERVER,
+            view! {
+                "Node "
+                <strong>{name}</strong>
+                " has been away since "
+                <When at=seen_at />
+                ": runs wait for others."
+            }
+            .into_any(),
+            view! {
+                <a class="link" href="/nodes">
+                    "See nodes"
+                </a>
+            }
+            .into_any(),
+        ),
         Attention::StorageTrouble { why } => {
             let words = format!("Nothing is stored and nothing removed: {why}.");
             (icon::DISK, words.into_any(), ().into_any())

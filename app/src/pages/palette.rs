@@ -82,7 +82,7 @@ fn matching(goals: &[Goal], text: &str) -> Vec<Goal> {
     let mut found: Vec<&Goal> = goals
         .iter()
         .filter(|goal| {
-            let hay = goal.words.to_lowercase();
+            let hay = format!("{} {}", goal.words, goal.kind).to_lowercase();
             words.iter().all(|word| hay.contains(word))
         })
         .collect();
@@ -136,11 +136,17 @@ pub fn Palette(frame: Frame) -> impl IntoView {
         }
     };
     let by_key = go.clone();
+    let choose = move |place: usize| {
+        set_chosen.set(place);
+        if let Some(row) = document().get_element_by_id(&format!("palette-{place}")) {
+            row.scroll_into_view_with_bool(false);
+        }
+    };
     let on_key = move |event: KeyboardEvent| {
         let count = shown.with_untracked(Vec::len).max(1);
         match event.key().as_str() {
-            "ArrowDown" => set_chosen.update(|chosen| *chosen = (*chosen + 1) % count),
-            "ArrowUp" => set_chosen.update(|chosen| *chosen = (*chosen + count - 1) % count),
+            "ArrowDown" => choose((chosen.get_untracked() + 1) % count),
+            "ArrowUp" => choose((chosen.get_untracked() + count - 1) % count),
             "Enter" => by_key(chosen.get_untracked()),
             _ => return,
         }

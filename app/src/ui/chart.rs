@@ -26,15 +26,22 @@ pub struct ChartData {
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 120.0;
 
-/// The height of the chart: the largest bar, rounded up to what can be read at a glance: 1, 2 or 5 with zeros, of 1024 for sizes.
+/// The height of the chart: the largest bar, rounded up to what can be read at a glance: 1, 1.5, 2, 3 or 5 with zeros, of 1024 for sizes.
 fn top(largest: u64, is_binary: bool) -> u64 {
     let thousand: u64 = if is_binary { 1024 } else { 1000 };
     let mut unit = 1;
     while largest / unit >= thousand {
         unit *= thousand;
     }
-    let steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, thousand];
-    steps.into_iter().map(|step| step * unit).find(|step| *step >= largest).unwrap_or(largest)
+    // Halves, so that there is one and a half of what can be halved.
+    let halves = [1, 10, 100].into_iter().flat_map(|decade| [2, 3, 4, 6, 10].map(|step| step * decade));
+    let tops = halves.chain([2 * thousand]).map(|half| half * unit).filter(|top| top % 2 == 0).map(|top| top / 2);
+    tops.into_iter().find(|top| *top >= largest).unwrap_or(largest)
+}
+
+/// A word for many, or for one.
+fn one(many: &str, count: u64) -> &str {
+    if count == 1 { many.strip_suffix('s').unwrap_or(many) } else { many }
 }
 
 #[component]
@@ -54,8 +61,11 @@ pub fn Chart(
         .enumerate()
         .map(|(place, bar)| {
             let left = place as f64 * step;
-            let said: Vec<String> =
-                parts.iter().zip(&bar.parts).map(|(part, value)| format!("{} {part}", number(*value))).collect();
+            let said: Vec<String> = parts
+                .iter()
+                .zip(&bar.parts)
+                .map(|(part, value)| format!("{} {}", number(*value), one(part, *value)))
+                .collect();
             let said = if said.is_empty() { "not known".to_owned() } else { said.join(", ") };
             let mut below = 0.0;
             let rects = bar
@@ -175,13 +185,15 @@ mod tests {
     fn the_top_is_round_and_just_above() {
         for (largest, is_binary, expected) in [
             (1, false, 1),
-            (3, false, 5),
+            (3, false, 3),
+            (4, false, 5),
             (7, false, 10),
+            (11, false, 15),
             (999, false, 1000),
-            (1001, false, 2000),
-            (1025, true, 2048),
+            (1001, false, 1500),
+            (1025, true, 1536),
             (900 << 20, true, 1 << 30),
-            (3 << 30, true, 5 << 30),
+            (3 << 30, true, 3 << 30),
         ] {
             assert_eq!(top(largest, is_binary), expected, "{largest}");
         }

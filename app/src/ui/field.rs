@@ -117,10 +117,13 @@ pub fn TextArea(
     }
 }
 
-/// The text of a text area. Leptos does not escape it when it renders on the server; a browser drops a line break that comes first.
+/// The text of a text area. Leptos does not escape it when it renders on the server; there, a browser drops a line break that comes
+/// first, and would drop one of the text.
 fn area_text(text: &str) -> String {
-    let text = format!("\n{text}");
-    if cfg!(feature = "ssr") { text.replace('&', "&amp;").replace('<', "&lt;") } else { text }
+    match cfg!(feature = "ssr") {
+        true => format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;")),
+        false => text.to_owned(),
+    }
 }
 
 /// A box to tick; it sends `true`, or nothing.

@@ -1,6 +1,6 @@
 //! Tabs as plain links: each a page of its own below one head.
 
-use leptos::prelude::*;
+use leptos::{html, prelude::*};
 use leptos_router::hooks::use_location;
 
 #[component]
@@ -29,11 +29,34 @@ pub fn Tab(
             _ => None,
         })
     };
+    let node = NodeRef::<html::A>::new();
+    #[cfg(feature = "hydrate")]
+    {
+        let current = current.clone();
+        Effect::new(move |_| {
+            if current().is_some()
+                && let Some(tab) = node.get()
+            {
+                show(&tab);
+            }
+        });
+    }
     view! {
         <li>
-            <a class="tab" href=href aria-current=current>
+            <a node_ref=node class="tab" href=href aria-current=current>
                 {word}
             </a>
         </li>
+    }
+}
+
+/// Where the tabs are more than fit, the one that is open is among those that are seen.
+#[cfg(feature = "hydrate")]
+fn show(tab: &leptos::web_sys::HtmlElement) {
+    /// Of the tab before it, in pixels.
+    const SOME: i32 = 48;
+    if let Ok(Some(tabs)) = tab.closest("nav") {
+        let left = tab.get_bounding_client_rect().left() - tabs.get_bounding_client_rect().left();
+        tabs.set_scroll_left(tabs.scroll_left() + left as i32 - SOME);
     }
 }

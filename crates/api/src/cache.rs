@@ -59,6 +59,7 @@ pub enum Signing {
 /// What a new cache is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct CacheCreate {
     pub name: CacheName,
     pub visibility: Visibility,
@@ -73,6 +74,7 @@ pub struct CacheCreate {
 /// What is to change of a cache; `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct CacheChange {
     pub visibility: Option<Visibility>,
     pub priority: Option<i32>,

@@ -123,6 +123,7 @@ pub struct Users {
 /// What is to change of a person; `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct UserChange {
     pub is_admin: Option<bool>,
     /// Disabled people are let in no more, nor are their tokens; nothing of theirs is removed.

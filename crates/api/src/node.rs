@@ -7,6 +7,9 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
+/// A node asks at least every 20 s; one that was silent for longer than this, in milliseconds, is away.
+pub const AWAY: i64 = 2 * Timestamp::MINUTE;
+
 /// What runs a node's runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

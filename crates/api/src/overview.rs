@@ -42,6 +42,8 @@ pub enum Attention {
     DamagedPaths { cache: crate::CacheName, count: u64 },
     /// The newest run of a builder failed.
     RunFailed { builder: crate::BuilderName, run: u64, reason: String },
+    /// A node that was there is silent.
+    NodeAway { name: String, seen_at: crate::Timestamp },
     /// Paths that wait for references that have not arrived.
     HeldPaths { cache: crate::CacheName, count: u64 },
 }

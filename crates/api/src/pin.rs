@@ -20,6 +20,7 @@ pub enum Keep {
 /// What is to be pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct PinCreate {
     pub name: String,
     /// `/nix/store/…`; it must be in the cache.

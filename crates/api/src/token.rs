@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What a token is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
 pub struct TokenCreate {
     /// A label for people: `ci-push`.
     pub name: String,

@@ -9,7 +9,7 @@ use iglu_api::{CacheName, Timestamp, UserName, account::Me, cache::Permission, m
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 /// Who makes a call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// Nobody, or somebody whose credentials are no good; then `problem` says why, as a whole sentence part.
     Anonymous {
@@ -26,7 +26,7 @@ pub enum Caller {
 }
 
 /// A token that was found good when the request came in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     pub id: i64,
     pub name: String,
@@ -40,7 +40,7 @@ pub struct Token {
 }
 
 /// A person with a live session.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     pub account_id: i64,
     pub session_id: i64,
@@ -51,7 +51,7 @@ pub struct Person {
 }
 
 /// What a person may do.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
     /// Of the server: then of every cache an owner.
     pub is_admin: bool,

@@ -59,6 +59,15 @@ impl Fetch<'_> {
     /// The NAR file of this hash, if a visible path of the cache needs it and its bytes are there. The caller's right
     /// was checked when it opened the cache.
     pub async fn nar(&self, cache: &Cache, file_hash: &Sha256) -> Result<Option<Nar>> {
+        let nar = self.nar_unnoted(cache, file_hash).await?;
+        if nar.is_some() {
+            self.0.activity.file_pulled((cache.id, *file_hash), self.0.now());
+        }
+        Ok(nar)
+    }
+
+    /// The same, where it is no use of the path that rules would count.
+    async fn nar_unnoted(&self, cache: &Cache, file_hash: &Sha256) -> Result<Option<Nar>> {
         let Some(known) = self.known(cache, file_hash).await? else { return Ok(None) };
         let Some(stored) = self.0.blob.open_stored(Kind::Nar, file_hash, known.size).await? else {
             // Without our storage everything would be absent, and nothing is gone.
@@ -66,7 +75,6 @@ impl Fetch<'_> {
             self.unreadable(file_hash);
             return Ok(None);
         };
-        self.0.activity.file_pulled((cache.id, *file_hash), self.0.now());
         Ok(Some(Nar { stored, file_hash: *file_hash, size: known.size, compression: known.compression }))
     }
 
@@ -78,8 +86,8 @@ impl Fetch<'_> {
     }
 
     /// The regular file that `path` leads to inside a store path, through symlinks that stay inside. The caller's right was
-    /// checked when it opened the cache.
-    pub async fn member(&self, cache: &Cache, hash: StorePathHash, path: &str) -> Result<Option<Member>> {
+    /// checked when it opened the cache. `is_use` says whether that keeps the path from being unused: a look at a page does not.
+    pub async fn member(&self, cache: &Cache, hash: StorePathHash, path: &str, is_use: bool) -> Result<Option<Member>> {
         let core = self.0;
         let Some(row) = core.db.narinfo_get(cache.id, &hash.to_string()).await? else { return Ok(None) };
         let Some(listing) = core.path().listing(cache, hash).await? else { return Ok(None) };
@@ -89,7 +97,11 @@ impl Fetch<'_> {
         let listing = Listing::parse(&listing).map_err(|_| broken("its listing"))?;
         let Ok(Node::Regular { size, nar_offset, .. }) = listing.resolve(path, &own) else { return Ok(None) };
         let file_hash = <[u8; 32]>::try_from(row.file_hash.as_slice()).map_err(|_| broken("its file"))?;
-        let nar = self.nar(cache, &Sha256::from_bytes(file_hash)).await?;
+        let file_hash = Sha256::from_bytes(file_hash);
+        let nar = match is_use {
+            true => self.nar(cache, &file_hash).await?,
+            false => self.nar_unnoted(cache, &file_hash).await?,
+        };
         Ok(nar.map(|nar| Member { nar, offset: *nar_offset, size: *size }))
     }
 

@@ -149,7 +149,7 @@ impl Keys<'_> {
         let digits = public_key.trim().rsplit(':').next().unwrap_or_default();
         let public_key = STANDARD.decode(digits).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         let public_key =
-            &public_key.ok_or_else(|| Error::invalid("public_key", "publicKey: a public key is 32 bytes as base64"))?;
+            &public_key.ok_or_else(|| Error::invalid("public_key", "a public key is 32 bytes as base64"))?;
         if let Some(known) = cache.client_keys.iter().find(|key| key.as_bytes() == public_key) {
             return Ok(known.name().to_owned());
         }
@@ -159,7 +159,7 @@ impl Keys<'_> {
         }
         let name = self.free_name(&cache).await?;
         VerifyingKey::from_bytes(name.clone(), public_key)
-            .map_err(|error| Error::invalid("public_key", format!("publicKey: {error}")))?;
+            .map_err(|error| Error::invalid("public_key", format!("this is no public key: {error}")))?;
         let audit = core.audit(caller, "key.register", &format!("{name} of {}", cache.name)).of(cache.id);
         core.db.client_key_insert(cache.id, &name, public_key, &audit).await?;
         core.directory.reload(&core.db, &core.master).await?;

@@ -126,6 +126,6 @@ impl UsersOf<'_> {
 }
 
 fn last_admin(name: &str) -> Error {
-    let message = format!("{name} is the last administrator of this server: make another one first");
+    let message = format!("account {name} is the last administrator of this server: make another one first");
     Error::Conflict { field: "", message }
 }

@@ -4,6 +4,7 @@ use crate::{Core, NarBytes, caller::Caller, error::Result};
 use iglu_api::{
     Timestamp,
     cache::Traffic,
+    node::AWAY,
     overview::{Attention, Overview},
     run::RunState,
 };
@@ -141,6 +142,12 @@ impl Core {
                 {
                     attention.push(Attention::TokenExpires { name: token.name, at });
                 }
+            }
+        }
+        // Those who look after nodes see them.
+        for node in self.node().list(caller).await.unwrap_or_default() {
+            if let Some(seen_at) = node.last_seen_at.filter(|at| !node.is_draining && now.since(*at) > AWAY) {
+                attention.push(Attention::NodeAway { name: node.name, seen_at });
             }
         }
         for (cache_id, count) in self.db.damaged_counts().await? {

@@ -33,7 +33,7 @@ impl Paths<'_> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Pull, Discretion::Hide).await?;
         let digits = hash.to_string();
-        let absent = || Error::NotFound(format!("{hash} is not in cache \"{}\"", cache.name));
+        let absent = || Error::NotFound(format!("the path {hash} is not in cache \"{}\"", cache.name));
         let row = core.db.path_row(cache.id, &digits).await?.ok_or_else(absent)?;
         let facts = core.db.path_facts(cache.id, &digits).await?.ok_or_else(absent)?;
         let broken = |what: &str| Error::internal(format!("store path {}-{} in the database: {what}", hash, row.name));
@@ -115,7 +115,7 @@ impl Paths<'_> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Pull, Discretion::Hide).await?;
         if core.db.path_row(cache.id, &hash.to_string()).await?.is_none() {
-            return Err(Error::NotFound(format!("{hash} is not in cache \"{}\"", cache.name)));
+            return Err(Error::NotFound(format!("the path {hash} is not in cache \"{}\"", cache.name)));
         }
         let Some(json) = self.listing(&cache, hash).await? else { return Ok(None) };
         let listing = Listing::parse(&json)

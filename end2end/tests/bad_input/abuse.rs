@@ -83,6 +83,14 @@ async fn silent_strangers_leave_room() {
     door.putter.push(&draft).await.unwrap();
     door.has(draft.hash()).await;
     within(begun, 3, "pushing while strangers are silent");
+    // Where somebody has to be known, nobody else is waited for.
+    for line in
+        ["POST /api/v1/caches", "PATCH /api/v1/caches/main", "POST /api/v1/probes", "POST /api/v1/cache/main/pin"]
+    {
+        let mut refused = silent(&door, line, "").await;
+        let head = refused.head(Duration::from_secs(5)).await.unwrap();
+        assert!(head.starts_with("HTTP/1.1 401"), "{line}: {head}");
+    }
     let told = door.send(Method::POST, "/hooks/some", &[], "{}".to_owned()).await;
     assert_eq!((told.status.as_u16(), told.header("retry-after")), (429, Some("1")), "{}", told.text());
     drop(open);

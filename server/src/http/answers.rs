@@ -1,13 +1,16 @@
-//! Answers on their way over HTTP/2. There, one connection has many at a time, and a client that takes nothing of one is not seen in what is
-//! written: it answers pings, and takes others. So the answers of all connections are limited as connections are, and a connection on
-//! which one does not move is closed.
+//! What is under way on a connection. Over HTTP/2, one connection has many answers at a time, and a client that takes nothing of one is not
+//! seen in what is written: it answers pings, and takes others. So the answers of all connections are limited as connections are, and a
+//! connection on which one does not move is closed; so is one on which nothing is asked.
 
-use axum::{body::Body, response::Response};
+use axum::{body::Body, http::header, response::Response};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -22,13 +25,23 @@ pub const MOST: u32 = 128;
 pub struct Answers {
     open: Mutex<Vec<Weak<Answer>>>,
     room: Arc<Semaphore>,
+    /// Held by whatever is under way.
+    busy: Arc<()>,
+    /// Requests so far.
+    asked: AtomicU64,
 }
+
+/// Something that is under way.
+#[derive(Clone)]
+pub struct Busy(#[allow(dead_code, reason = "its count is what is looked at")] Arc<()>);
 
 /// An answer, as long as any of it is in memory.
 struct Answer {
     /// When something of it was handed on to be sent; `None` while there is nothing to send.
     waits: Mutex<Option<Instant>>,
-    _room: OwnedSemaphorePermit,
+    /// `None` for streams of events, which have limits of their own.
+    _room: Option<OwnedSemaphorePermit>,
+    _busy: Busy,
 }
 
 impl Answer {
@@ -39,16 +52,28 @@ impl Answer {
 
 impl Answers {
     pub fn new(room: Arc<Semaphore>) -> Answers {
-        Answers { open: Mutex::default(), room }
+        Answers { open: Mutex::default(), room, busy: Arc::default(), asked: AtomicU64::default() }
     }
 
-    /// The answer as it is sent, or `no_room`.
-    pub fn send(&self, response: Response, no_room: impl FnOnce() -> Response) -> Response {
+    /// Notes a request, until what this returns is dropped.
+    pub fn begin(&self) -> Busy {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Busy(self.busy.clone())
+    }
+
+    /// The answer as it is sent over HTTP/2, or `no_room`.
+    pub fn send(&self, response: Response, busy: Busy, no_room: impl FnOnce() -> Response) -> Response {
         if http_body::Body::is_end_stream(response.body()) {
             return response;
         }
-        let Ok(room) = self.room.clone().try_acquire_owned() else { return no_room() };
-        let answer = Arc::new(Answer { waits: Mutex::new(Some(Instant::now())), _room: room });
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        let room = if kind.is_some_and(|kind| kind == "text/event-stream") {
+            None
+        } else {
+            let Ok(room) = self.room.clone().try_acquire_owned() else { return no_room() };
+            Some(room)
+        };
+        let answer = Arc::new(Answer { waits: Mutex::new(Some(Instant::now())), _room: room, _busy: busy });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= 2 * MOST as usize {
             open.retain(|answer| answer.strong_count() > 0);
@@ -58,7 +83,7 @@ impl Answers {
         response.map(|body| Body::new(Pieces { body, rest: Bytes::new(), answer }))
     }
 
-    /// Returns when a client took nothing of an answer for so long.
+    /// Returns when a client took nothing of an answer for so long as `patience`.
     pub async fn stall(&self, patience: Duration) {
         loop {
             tokio::time::sleep(patience / 4).await;
@@ -71,6 +96,49 @@ impl Answers {
                 return;
             }
         }
+    }
+
+    /// Returns when nothing was asked and nothing was under way for so long.
+    pub async fn quiet(&self, span: Duration) {
+        let (mut since, mut asked) = (Instant::now(), self.asked.load(Ordering::Relaxed));
+        while since.elapsed() < span {
+            tokio::time::sleep(span / 8).await;
+            let now = self.asked.load(Ordering::Relaxed);
+            if now != asked || Arc::strong_count(&self.busy) > 1 {
+                (since, asked) = (Instant::now(), now);
+            }
+        }
+    }
+}
+
+/// A body over HTTP/1 that is under way until it is handed on. Those of a few packets are not worth it.
+pub fn held(response: Response, busy: Busy) -> Response {
+    let is_short = http_body::Body::size_hint(response.body()).upper().is_some_and(|size| size <= PIECE as u64);
+    if is_short { response } else { response.map(|body| Body::new(Held { body, _busy: busy })) }
+}
+
+struct Held {
+    body: Body,
+    _busy: Busy,
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -157,12 +225,12 @@ mod tests {
         let answers = answers(8);
         let no_room = || unreachable!("there is room");
         let quiet = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        let mut quiet = answers.send(quiet.into_response(), no_room).into_body().into_data_stream();
+        let mut quiet = answers.send(quiet.into_response(), answers.begin(), no_room).into_body().into_data_stream();
         assert!(futures_util::poll!(quiet.next()).is_pending());
         assert!(!stalls(&answers).await, "the server has nothing to send");
 
         let whole: Vec<u8> = (0..100_000_u32).map(|number| number as u8).collect();
-        let mut taken = answers.send(whole.clone().into_response(), no_room).into_body();
+        let mut taken = answers.send(whole.clone().into_response(), answers.begin(), no_room).into_body();
         assert_eq!(http_body::Body::size_hint(&taken).exact(), Some(100_000));
         let first = taken.frame().await.unwrap().unwrap().into_data().unwrap();
         assert!(stalls(&answers).await, "the second piece is not asked for");
@@ -172,11 +240,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_is_quiet_when_nothing_is_under_way() {
+        let answers = answers(1);
+        let is_quiet = async || tokio::time::timeout(2 * PATIENCE, answers.quiet(PATIENCE)).await.is_ok();
+        assert!(is_quiet().await);
+        let busy = answers.begin();
+        assert!(!is_quiet().await, "it is being answered");
+        let long = held(Body::from(vec![0; 100_000]).into_response(), busy);
+        assert!(!is_quiet().await, "it is being sent");
+        drop(long);
+        assert!(is_quiet().await);
+    }
+
+    #[tokio::test]
     async fn an_answer_has_its_room_until_it_is_sent() {
         let answers = answers(1);
         let no_room = || axum::http::StatusCode::SERVICE_UNAVAILABLE.into_response();
-        let full = || answers.send("more".into_response(), no_room).status() == 503;
-        let mut body = answers.send("bytes".into_response(), no_room).into_body();
+        let full = || answers.send("more".into_response(), answers.begin(), no_room).status() == 503;
+        let mut body = answers.send("bytes".into_response(), answers.begin(), no_room).into_body();
         let sent = body.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(body);
         assert!(full(), "what the socket has not taken is in memory");

@@ -108,7 +108,8 @@ pub async fn by_session(core: &Core, headers: &HeaderMap) -> Result<Caller> {
             let caller = core.account().caller_by_session(&session, address(headers)).await?;
             counted(core, headers, caller)
         }
-        _ => by_token(core, headers).await,
+        Some(_) => counted(core, headers, by_token(core, headers).await?),
+        None => by_token(core, headers).await,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Live pages listen here: server-sent events of all that the listener may see, one stream for a browser's tab.
 
-use super::{caller, error::PlainError};
+use super::{caller, error::PlainError, stranger::Strangers};
 use axum::{
     Router,
     extract::State,
@@ -10,7 +10,7 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use iglu_api::event::LiveEvent;
-use iglu_core::{Caller, Core};
+use iglu_core::{Caller, Core, Error};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tokio_stream::wrappers::{BroadcastStream, IntervalStream};
@@ -27,18 +27,23 @@ struct Events {
     core: Core,
     /// Where the pages' files are; it changes with them.
     assets: Arc<str>,
+    strangers: Strangers,
     stopping: watch::Receiver<bool>,
 }
 
 pub fn router(core: Core, assets: String, stopping: watch::Receiver<bool>) -> Router {
-    Router::new().route("/events", get(events)).with_state(Events { core, assets: assets.into(), stopping })
+    let strangers = Strangers::listeners();
+    Router::new().route("/events", get(events)).with_state(Events { core, assets: assets.into(), strangers, stopping })
 }
 
 async fn events(
-    State(Events { core, assets, mut stopping }): State<Events>,
+    State(Events { core, assets, strangers, mut stopping }): State<Events>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, PlainError> {
     let caller = caller::by_session(&core, &headers).await?;
+    let is_stranger = matches!(caller, Caller::Anonymous { .. });
+    let listens = is_stranger.then(|| strangers.wait(&headers)).transpose()?;
+    let other = other(core.clone(), headers, caller.clone());
     let hello = stream::iter([LiveEvent::Hello { assets: assets.to_string() }]);
     let (of, listener) = (core.clone(), caller.clone());
     let pushes = BroadcastStream::new(core.events.subscribe()).filter_map(move |event| {
@@ -49,13 +54,31 @@ async fn events(
     let events = hello.chain(stream::select(pushes, changes(core, caller)));
     let until = Instant::now() + LIFETIME;
     let events = events.take_until(async move {
+        let _listens = listens;
         tokio::select! {
             _ = stopping.wait_for(|stop| *stop) => {}
             () = tokio::time::sleep_until(until) => {}
+            () = other => {}
         }
     });
     let encoded = events.filter_map(|event| async move { Event::default().json_data(&event).ok().map(Ok) });
     Ok(Sse::new(encoded).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// Returns when the listener is another than they were: logged out, disabled, with other rights, or with a token that was revoked.
+async fn other(core: Core, headers: HeaderMap, caller: Caller) {
+    if matches!(caller, Caller::Anonymous { .. }) {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK).await;
+        match caller::by_session(&core, &headers).await {
+            Ok(now) if now == caller => {}
+            // A database that is away says nothing about them.
+            Err(Error::Unavailable { .. }) => {}
+            _ => return,
+        }
+    }
 }
 
 fn sees(core: &Core, caller: &Caller, event: &LiveEvent) -> bool {

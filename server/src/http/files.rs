@@ -44,7 +44,7 @@ async fn file(core: &Core, name: &str, hash: &str, path: &str, request: Parts) -
     let cache = open(core, name, &request).await?;
     let hash = StorePathHash::parse(hash).map_err(|_| Error::NotFound("this is no store path".to_owned()))?;
     let is_download = request.uri.query() == Some("download");
-    let mut response = side::member(core, &cache, hash, path, &request).await?;
+    let mut response = side::member(core, &cache, hash, path, &request, false).await?;
     if response.status().is_success() {
         let headers = response.headers_mut();
         if is_download {

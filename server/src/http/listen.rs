@@ -154,12 +154,14 @@ fn connection(
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let (is_head, is_many) = (request.method() == Method::HEAD, request.version() == Version::HTTP_2);
+        let busy = sent.begin();
         let (answer, answers) = (doors.clone().call(request), sent.clone());
         async move {
             answer.await.map(|response| match (is_many, is_head) {
                 (true, true) => head_of(response),
-                (true, false) => answers.send(response, no_room),
-                (false, _) => response,
+                (true, false) => answers.send(response, busy, no_room),
+                (false, true) => response,
+                (false, false) => answers::held(response, busy),
             })
         }
     });
@@ -195,9 +197,16 @@ fn connection(
                 biased;
                 _ = spoken.as_mut() => {}
                 () = answers.stall(send_timeout), if version == Version::HTTP_2 => {}
+                // With HTTP/1 hyper looks for itself.
+                () = answers.quiet(idle), if version == Version::HTTP_2 => {}
                 () = ending.cancelled() => {
                     spoken.as_mut().graceful_shutdown();
-                    let _ = spoken.await;
+                    // Half a head, or a client that does not say that it heard, is not waited for.
+                    tokio::select! {
+                        biased;
+                        _ = spoken.as_mut() => {}
+                        () = answers.quiet(LAST_MOMENT) => {}
+                    }
                 }
             }
         }

@@ -208,11 +208,15 @@ impl Doors {
     #[allow(clippy::result_large_err, reason = "the refusal is the answer")]
     fn counted(&self, request: &Request<Body>, from: Option<IpAddr>, has_sessions: bool) -> Result<(), Response> {
         let (headers, path) = (request.headers(), request.uri().path());
-        if self.core.limits().rates.anonymous.is_none()
-            || !caller::is_anonymous(headers)
-            || path.starts_with("/upload/")
-            || (has_sessions && caller::own_cookie(&self.core, headers, SESSION_COOKIE).is_some())
-        {
+        if self.core.limits().rates.anonymous.is_none() || path.starts_with("/upload/") {
+            return Ok(());
+        }
+        // Where nobody looks who asks, whatever is shown may be anything.
+        let is_looked_at = !["/docs", "/hooks/", "/.well-known/"].iter().any(|place| path.starts_with(place))
+            && !puts_nowhere(request);
+        let shows_something = !caller::is_anonymous(headers)
+            || (has_sessions && caller::own_cookie(&self.core, headers, SESSION_COOKIE).is_some());
+        if is_looked_at && shows_something {
             return Ok(());
         }
         self.core.anonymous_try(from).map_err(|error| match attic::is_asked(path) {

@@ -16,8 +16,10 @@ use std::{
 
 /// Of all requests under way, one in so many may be a stranger whose body is waited for.
 const SHARE: usize = 8;
-/// Of these, one in so many may be of one sender.
+/// Of these, and of strangers who listen, one in so many may be of one sender.
 const SHARE_OF_ONE: usize = 4;
+/// Strangers who listen to what happens.
+const LISTENERS: usize = 512;
 
 /// Whose bodies are waited for.
 #[derive(Clone)]
@@ -38,7 +40,15 @@ pub struct Wait {
 impl Strangers {
     /// For a server that takes so many requests at a time.
     pub fn new(requests: usize) -> Strangers {
-        let most = (requests / SHARE).max(1);
+        Strangers::at_most((requests / SHARE).max(1))
+    }
+
+    /// For those who listen.
+    pub fn listeners() -> Strangers {
+        Strangers::at_most(LISTENERS)
+    }
+
+    fn at_most(most: usize) -> Strangers {
         Strangers(Arc::new(Mutex::new(Waiting { most, count: 0, by_sender: HashMap::new() })))
     }
 
@@ -53,7 +63,7 @@ impl Strangers {
         let of_one = waiting.by_sender.get(&sender).copied().unwrap_or(0);
         if waiting.count >= waiting.most || of_one >= most_of_one {
             metrics::shed("strangers");
-            let message = "too many requests without a token are still being sent; try again".to_owned();
+            let message = "too many requests without a token are still under way; try again".to_owned();
             return Err(Error::TooMany { message, retry_after_seconds: 1 });
         }
         waiting.count += 1;

@@ -12,9 +12,10 @@ use rustls::{
 };
 use std::{
     fmt, fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -34,8 +35,8 @@ pub struct Certificate {
 struct Loaded {
     certified: Arc<CertifiedKey>,
     valid: (Timestamp, Timestamp),
-    /// When the files were changed last; a link that leads elsewhere changes it too.
-    changed: [Option<SystemTime>; 2],
+    /// Which files they were, and in what state; a link that leads elsewhere changes it too.
+    changed: [Option<State>; 2],
 }
 
 impl Certificate {
@@ -79,7 +80,7 @@ impl Certificate {
     /// Looks at the files until the end. What cannot be used is said, and the certificate before it goes on.
     pub async fn keep(self: Arc<Self>, now: impl Fn() -> Timestamp, mut stopping: watch::Receiver<bool>) {
         let mut said = None;
-        let mut refused = None;
+        let mut refused = String::new();
         loop {
             let trouble = self.trouble(now());
             if trouble != said
@@ -94,29 +95,35 @@ impl Certificate {
                 _ = stopping.changed() => return,
             }
             let changed = changed(&self.chain, &self.key);
-            if changed == self.current.load().changed || Some(changed) == refused {
+            if changed == self.current.load().changed {
                 continue;
             }
             match read(&self.chain, &self.key) {
                 Ok(loaded) => {
                     self.current.store(Arc::new(loaded));
+                    refused.clear();
                     tracing::info!("the certificate was read again");
                 }
                 // Both files are rarely written at once: the next look may find them agree.
                 Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "the new certificate cannot be used; the one before it goes on"
-                    );
-                    refused = Some(changed);
+                    let error = format!("{error:#}");
+                    if error != refused {
+                        tracing::warn!(error, "the new certificate cannot be used; the one before it goes on");
+                    }
+                    refused = error;
                 }
             }
         }
     }
 }
 
-fn changed(chain: &Path, key: &Path) -> [Option<SystemTime>; 2] {
-    [chain, key].map(|file| fs::metadata(file).and_then(|meta| meta.modified()).ok())
+/// A file as the system knows it: device, number, size, and when it or what is said of it changed. Where files come from archives, the
+/// time of their contents is always the same.
+type State = (u64, u64, u64, i64, i64);
+
+fn changed(chain: &Path, key: &Path) -> [Option<State>; 2] {
+    let state = |meta: fs::Metadata| (meta.dev(), meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec());
+    [chain, key].map(|file| fs::metadata(file).map(state).ok())
 }
 
 fn read(chain: &Path, key: &Path) -> anyhow::Result<Loaded> {

@@ -4,6 +4,7 @@ use super::Span;
 use anyhow::{Context, bail};
 use clap::Args;
 use iglu_core::{BucketSettings, Location, Opening, Serving, StorageSettings, Uploading, secret::MasterKey};
+use reqwest::Url;
 use std::{fs, path::PathBuf};
 
 /// The master key itself: by environment only, since what is typed is seen by others.
@@ -142,6 +143,19 @@ impl StoreSettings {
         let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
         if bucket.is_empty() {
             bail!("storage \"{place}\" names no bucket; write s3://bucket/prefix");
+        }
+        if !bucket.bytes().all(|letter| letter.is_ascii_alphanumeric() || b".-_".contains(&letter)) {
+            bail!("storage \"{place}\": a bucket's name has letters, digits, dots and hyphens only");
+        }
+        for (flag, endpoint) in
+            [("--s3-endpoint", &self.s3_endpoint), ("--s3-public-endpoint", &self.s3_public_endpoint)]
+        {
+            let is_good = |text: &String| {
+                Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            };
+            if let Some(endpoint) = endpoint.as_ref().filter(|text| !is_good(text)) {
+                bail!("{flag} \"{endpoint}\" is no address; it begins with http:// or https://");
+            }
         }
         let credentials = match (secret("IGLU_S3_ACCESS_KEY_ID"), secret("IGLU_S3_SECRET_ACCESS_KEY")) {
             (Some(id), Some(secret)) => Some((id, secret)),

@@ -19,7 +19,8 @@ statements! {
         (SELECT MAX(s.last_seen_at) FROM session s WHERE s.account_id = a.id) AS last_seen_at, \
         (SELECT COUNT(*) FROM cache_member m JOIN cache c ON c.id = m.cache_id WHERE m.account_id = a.id) AS cache_count \
         FROM account a ORDER BY a.name LIMIT 1000";
-    COUNT_OTHER_ADMINS = "SELECT COUNT(*) FROM account WHERE is_admin AND disabled_at IS NULL AND id <> $1";
+    IS_LAST_ADMIN = "SELECT (SELECT COUNT(*) FROM account WHERE id = $1 AND is_admin AND disabled_at IS NULL) > 0 \
+        AND NOT EXISTS (SELECT 1 FROM account WHERE is_admin AND disabled_at IS NULL AND id <> $1)";
     CHANGE_USER = "UPDATE account SET is_admin = $2, disabled_at = CASE WHEN $3 THEN COALESCE(disabled_at, $4) END WHERE id = $1";
     DELETE_SESSIONS = "DELETE FROM session WHERE account_id = $1";
     DELETE_ACCOUNT = "DELETE FROM account WHERE id = $1";
@@ -104,13 +105,13 @@ impl Db {
         rows.into_iter().map(row).collect()
     }
 
-    /// Whether there is another administrator beside this person, or they stay one. Whoever is disabled loses their sessions.
+    /// Whether this person is not the last administrator, or stays one. Whoever is disabled loses their sessions.
     pub async fn user_change(&self, id: i64, is_admin: bool, is_disabled: bool, audit: &Audit) -> Result<bool> {
         Ok(transact!(self, |tx| {
             // First the row that all such changes take, so that two administrators cannot end each other.
             bump!(tx);
-            let others: i64 = sqlx::query_scalar(COUNT_OTHER_ADMINS).bind(id).fetch_one(&mut *tx).await?;
-            if others == 0 && (!is_admin || is_disabled) {
+            let is_last: bool = sqlx::query_scalar(IS_LAST_ADMIN).bind(id).fetch_one(&mut *tx).await?;
+            if is_last && (!is_admin || is_disabled) {
                 return Ok(false);
             }
             sqlx::query(CHANGE_USER).bind(id).bind(is_admin).bind(is_disabled).bind(audit.at).execute(&mut *tx).await?;
@@ -122,12 +123,12 @@ impl Db {
         }))
     }
 
-    /// Whether there is another administrator beside this person; then the account is gone, with its sessions, tokens and roles.
+    /// Whether this person is not the last administrator; then the account is gone, with its sessions, tokens and roles.
     pub async fn user_delete(&self, id: i64, audit: &Audit) -> Result<bool> {
         Ok(transact!(self, |tx| {
             bump!(tx);
-            let others: i64 = sqlx::query_scalar(COUNT_OTHER_ADMINS).bind(id).fetch_one(&mut *tx).await?;
-            if others == 0 {
+            let is_last: bool = sqlx::query_scalar(IS_LAST_ADMIN).bind(id).fetch_one(&mut *tx).await?;
+            if is_last {
                 return Ok(false);
             }
             sqlx::query(DELETE_ACCOUNT).bind(id).execute(&mut *tx).await?;

@@ -162,7 +162,9 @@ async fn plan_chosen(core: &Core, cache: &Cache, hashes: &[StorePathHash], with_
     let mut chosen: HashSet<Index> = HashSet::new();
     for hash in hashes {
         let index = graph.find(&hash.to_string()).filter(|index| graph.nodes[*index as usize].id != 0);
-        chosen.insert(index.ok_or_else(|| Error::NotFound(format!("{hash} is not in cache \"{}\"", cache.name)))?);
+        chosen.insert(
+            index.ok_or_else(|| Error::NotFound(format!("the path {hash} is not in cache \"{}\"", cache.name)))?,
+        );
     }
     if with_referrers {
         with_all_referrers(&graph, &mut chosen);

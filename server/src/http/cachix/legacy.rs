@@ -47,7 +47,7 @@ pub async fn narinfo_post(
     let (head, body) = request.into_parts();
     let caller = caller(&core, &head.headers).await?;
     let cache = core.cache().open(&caller, &cache, Permission::Push, Discretion::Hide).await?;
-    let create: NarInfoCreate = read_json(body, LONGEST_COMPLETE).await?;
+    let create: NarInfoCreate = read_json(&caller, body, LONGEST_COMPLETE).await?;
     let claim = create.into_claim()?;
     if claim.store_path.hash().to_string() != hash {
         let message = format!("cStoreHash: {} was sent to the address of another path", claim.store_path);

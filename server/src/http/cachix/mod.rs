@@ -18,7 +18,7 @@ use axum::{
     response::Response,
     routing::{any, get, post},
 };
-use iglu_core::{Core, Error};
+use iglu_core::{Caller, Core, Error};
 use serde::Deserialize;
 
 pub fn router(core: Core) -> Router {
@@ -48,7 +48,11 @@ async fn unknown() -> Response {
     plain(StatusCode::NOT_FOUND, "this server has no such API")
 }
 
-async fn read_json<T: for<'a> Deserialize<'a>>(body: Body, limit: usize) -> Result<T, Error> {
+/// What a caller sends, who is waited for only where they have shown something.
+async fn read_json<T: for<'a> Deserialize<'a>>(caller: &Caller, body: Body, limit: usize) -> Result<T, Error> {
+    if let Caller::Anonymous { problem, .. } = caller {
+        return Err(Error::Unauthenticated(problem.clone().unwrap_or_else(|| "no token was sent".to_owned())));
+    }
     let body = body::document(body, limit).await?;
     serde_json::from_slice(&body)
         .map_err(|error| Error::invalid("", format!("the body is not the JSON expected: {error}")))

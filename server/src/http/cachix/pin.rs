@@ -32,7 +32,7 @@ pub async fn pin_create(
 ) -> Result<StatusCode, PlainError> {
     let (head, body) = request.into_parts();
     let caller = caller(&core, &head.headers).await?;
-    let Pin { name, store_path, artifacts, keep } = read_json(body, LONGEST_PIN).await?;
+    let Pin { name, store_path, artifacts, keep } = read_json(&caller, body, LONGEST_PIN).await?;
     let create = PinCreate { name, store_path, artifacts, keep: keep.unwrap_or_default() };
     core.pin().create(&caller, &cache, &create).await?;
     Ok(StatusCode::OK)

@@ -89,7 +89,7 @@ pub async fn key_create(
 ) -> Result<StatusCode, PlainError> {
     let (head, body) = request.into_parts();
     let caller = caller(&core, &head.headers).await?;
-    let create: KeyCreate = read_json(body, LONGEST_KEY).await?;
+    let create: KeyCreate = read_json(&caller, body, LONGEST_KEY).await?;
     if create.public_key.contains(':') {
         return Err(Error::invalid("publicKey", "publicKey: a public key comes as base64 without a name").into());
     }

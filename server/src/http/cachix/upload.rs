@@ -103,7 +103,7 @@ pub async fn part_url(
 ) -> Result<Json<PartAnswer>, PlainError> {
     let (parts, body) = request.into_parts();
     let caller = caller(&core, &parts.headers).await?;
-    let part: PartRequest = read_json(body, LONGEST_PART_REQUEST).await?;
+    let part: PartRequest = read_json(&caller, body, LONGEST_PART_REQUEST).await?;
     let id = upload_id(&id, query.upload_id.as_deref())?;
     let url = core.push().part_url(&caller, &cache, id, query.part_number, &part.content_md5).await?;
     Ok(Json(PartAnswer { upload_url: url.0 }))
@@ -135,7 +135,7 @@ pub async fn complete(
     let caller = caller(&core, &head.headers).await?;
     core.cache().open(&caller, &cache, Permission::Push, Discretion::Hide).await?;
     let id = upload_id(&id, query.upload_id.as_deref())?;
-    let Complete { parts, nar_info_create } = read_json(body, LONGEST_COMPLETE).await?;
+    let Complete { parts, nar_info_create } = read_json(&caller, body, LONGEST_COMPLETE).await?;
     let parts = parts.map(|parts| {
         parts.into_iter().map(|part| CompletedPart { number: part.number, etag: part.etag }).collect::<Vec<_>>()
     });

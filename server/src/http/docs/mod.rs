@@ -8,7 +8,7 @@ use axum::{
     body::Body,
     extract::Path,
     http::{HeaderValue, StatusCode, header},
-    response::Response,
+    response::{Redirect, Response},
     routing::get,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -54,6 +54,7 @@ pub fn router(style: String) -> Router {
     let index = style.clone();
     Router::new()
         .route("/docs", get(async move || page(INDEX, &index)))
+        .route("/docs/", get(async || Redirect::permanent(ROOT)))
         .route("/docs/{*page}", get(async move |Path(name): Path<String>| page(&name, &style)))
 }
 
@@ -96,6 +97,7 @@ pub fn framed(name: &str, title: &str, content: &str, style: &str) -> String {
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
          <meta name=\"color-scheme\" content=\"light dark\"><title>{} · Iglu</title><script>{THEME_SCRIPT}</script>\
+         <link rel=\"preload\" href=\"/fonts/inter-latin.woff2\" as=\"font\" type=\"font/woff2\" crossorigin=\"anonymous\">\
          <link rel=\"icon\" href=\"/favicon.svg\" type=\"image/svg+xml\"><link rel=\"stylesheet\" href=\"{style}\"></head>\
          <body class=\"manual\"><a class=\"skip\" href=\"#content\">Skip to the text</a>\
          <header><a href=\"/\"><img src=\"/favicon.svg\" alt=\"\" width=\"24\" height=\"24\">Iglu</a>\

@@ -117,7 +117,7 @@ async fn read(core: &Core, target: &Target, request: &Parts, reader: Reader) -> 
         Object::Log(Some(drv)) => side::log(core, &cache, drv, request).await,
         Object::Realisation(Some(key)) => side::realisation(core, &cache, key).await,
         Object::DebugInfo(Some(id)) => side::debug_info(core, &cache, id).await,
-        Object::Member(Some((hash, path))) => side::member(core, &cache, *hash, path, request).await,
+        Object::Member(Some((hash, path))) => side::member(core, &cache, *hash, path, request, true).await,
         Object::AtticConfig => attic::config(core, &caller, &target.cache).await,
         _ => Ok(absent()),
     }

@@ -86,8 +86,9 @@ pub async fn member(
     hash: StorePathHash,
     path: &str,
     request: &Parts,
+    is_use: bool,
 ) -> Result<Response, Error> {
-    let Some(member) = core.fetch().member(cache, hash, path).await? else { return Ok(absent()) };
+    let Some(member) = core.fetch().member(cache, hash, path, is_use).await? else { return Ok(absent()) };
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     let kind = mime_guess::from_path(path).first_raw().unwrap_or("application/octet-stream");

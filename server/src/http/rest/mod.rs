@@ -130,6 +130,10 @@ impl<T: for<'a> Deserialize<'a>> FromRequest<Core> for Input<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &Core) -> Result<Input<T>, Refusal> {
+        // Nobody is waited for who shows nothing; whether what is shown is any good, the asker was looked at for.
+        if request.extensions().get::<Operator>().is_none() && caller::secret(request.headers()).is_none() {
+            return Err(Error::Unauthenticated("no token was sent".to_owned()).into());
+        }
         let bytes = body::document(request.into_body(), LONGEST).await?;
         let read = serde_json::from_slice(&bytes);
         Ok(Input(read.map_err(|error| Error::invalid("", format!("the body is not the JSON expected: {error}")))?))
