@@ -55,8 +55,9 @@ pub fn Tab(
 fn show(tab: &leptos::web_sys::HtmlElement) {
     /// Of the tab before it, in pixels.
     const SOME: i32 = 48;
-    if let Ok(Some(tabs)) = tab.closest("nav") {
-        let left = tab.get_bounding_client_rect().left() - tabs.get_bounding_client_rect().left();
-        tabs.set_scroll_left(tabs.scroll_left() + left as i32 - SOME);
+    use wasm_bindgen::JsCast;
+    let tabs = tab.closest("nav").ok().flatten();
+    if let Some(tabs) = tabs.and_then(|tabs| tabs.dyn_into::<leptos::web_sys::HtmlElement>().ok()) {
+        tabs.set_scroll_left(tab.offset_left() - tabs.offset_left() - SOME);
     }
 }

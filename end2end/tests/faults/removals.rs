@@ -312,12 +312,12 @@ async fn the_first_start_survives() {
     world.server.kill().unwrap();
     let fresh = tempfile::tempdir().unwrap();
     let data = fresh.path().to_str().unwrap();
-    let check = |place: Option<&str>| {
+    let begun = |place: Option<&str>| {
         let mut command = std::process::Command::new(iglu_end2end::server::binary().unwrap());
-        command.args(["check", "--json", "--data", data]);
+        command.args(["admin", "cache", "list", "--data", data]);
         command.envs(place.map(|place| ("IGLU_KILL_AT", place))).output().unwrap()
     };
-    assert!(check(Some("storage.marked")).status.code().is_none());
-    let second = check(None);
+    assert!(begun(Some("storage.marked")).status.code().is_none());
+    let second = begun(None);
     assert!(second.status.success(), "{}", said(&second));
 }

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use futures_util::{Stream, StreamExt};
 use iglu_api::cache::Visibility;
-use iglu_core::{Cache, Core, Error};
+use iglu_core::{Cache, Core, Error, Limits};
 use iglu_import::{Broken, ForeignPath, SideFile, Source};
 use nix_compat::{signing::VerifyingKey, store_path::StorePath};
 use report::Report;
@@ -89,7 +89,11 @@ pub async fn run(store: StoreSettings, command: ImportCommand) -> anyhow::Result
     });
     let trusted = trusted.collect::<anyhow::Result<Vec<_>>>()?;
     let source = Source::open(&location, &access).await?;
-    let core = boot::open_existing(&store).await?;
+    // What makes a cache may make the server for it.
+    let core = match command.create {
+        true => boot::open_core(&store, Limits::default(), None).await?,
+        false => boot::open_existing(&store).await?,
+    };
     let done = import(&core, source, &command, roots, trusted).await;
     core.close().await?;
     let report = done?;
