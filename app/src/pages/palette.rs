@@ -118,8 +118,14 @@ pub fn Palette(frame: Frame) -> impl IntoView {
         });
     });
     let shown = Memo::new(move |_| {
-        let mut found = goals.with_value(|goals| matching(goals, &text.get()));
-        found.extend(path_goals(paths.get()));
+        let text = text.get().trim().to_lowercase();
+        let mut found = goals.with_value(|goals| matching(goals, &text));
+        // The answer may be to what was typed before: nobody goes where they did not ask for.
+        let is_meant = |goal: &Goal| {
+            let hay = format!("{} {}", goal.words, goal.href).to_lowercase();
+            text.contains('/') || text.split_whitespace().all(|word| hay.contains(word))
+        };
+        found.extend(path_goals(paths.get()).filter(is_meant));
         found
     });
     let navigate = use_navigate();
