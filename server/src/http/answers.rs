@@ -5,6 +5,7 @@
 use axum::{body::Body, http::header, response::Response};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use std::{
     pin::Pin,
     sync::{
@@ -114,32 +115,16 @@ impl Answers {
 /// A body over HTTP/1 that is under way until it is handed on. Those of a few packets are not worth it.
 pub fn held(response: Response, busy: Busy) -> Response {
     let is_short = http_body::Body::size_hint(response.body()).upper().is_some_and(|size| size <= PIECE as u64);
-    if is_short { response } else { response.map(|body| Body::new(Held { body, _busy: busy })) }
-}
-
-struct Held {
-    body: Body,
-    _busy: Busy,
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    if is_short {
+        return response;
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    response.map(|body| {
+        Body::new(body.map_err(move |error| {
+            // It lives as long as the body that has it.
+            let _ = &busy;
+            error
+        }))
+    })
 }
 
 /// A body that notes when it is taken from.
@@ -208,7 +193,6 @@ mod tests {
     use super::*;
     use axum::response::IntoResponse;
     use futures_util::StreamExt;
-    use http_body_util::BodyExt;
 
     const PATIENCE: Duration = Duration::from_millis(200);
 
