@@ -41,9 +41,12 @@ async fn a_server_that_is_well() {
     server.cache("main", false).unwrap();
     let (findings, is_well) = examine(server.data(), &server.url(), &[], &[]);
     assert!(is_well, "{findings:?}");
-    for what in ["database", "storage", "master key", "way", "clock", "push and pull", "clients"] {
+    for what in ["database", "master key", "way", "clock", "push and pull", "clients"] {
         assert_eq!(finding(&findings, what)["verdict"], "good", "{findings:?}");
     }
+    // The disk of a machine that runs tests may well be nearly full, which is no fault of the server.
+    let storage = finding(&findings, "storage");
+    assert!(storage["verdict"] == "good" || storage["told"].as_str().unwrap().ends_with("are free"), "{storage}");
     // It is for this machine alone, which is said.
     assert_eq!(finding(&findings, "name")["verdict"], "odd");
     // Nothing is left behind.

@@ -205,9 +205,54 @@ fn what_cannot_be_meant_is_told_in_a_line() {
         (["--storage", "s3://b", "--s3-endpoint", "nonsense"], "--s3-endpoint \"nonsense\" is no address"),
         (["--storage", "s3://b", "--s3-public-endpoint", "http://"], "--s3-public-endpoint \"http://\" is no address"),
         (["--storage", "s3://b b", "--s3-endpoint", "http://127.0.0.1:9"], "a bucket's name has letters"),
+        (["--storage", "/proc/nowhere", "--drain", "1s"], "/proc/nowhere: No such file"),
+        (["--scratch", "/tmp/somewhere", "--drain", "1s"], "--scratch is for storage in a bucket"),
     ] {
         let told = said(&[&["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"], &args[..]].concat());
         let last = told.lines().last().unwrap_or_default();
         assert!(last.contains(about) && !told.contains("panicked"), "{args:?}: {told}");
+    }
+}
+
+/// Without its master key a server says so, and makes no other that looks like it; where it is lost for good there is a way on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_master_key() {
+    let mut server = Server::start().await.unwrap();
+    server.cache("main", false).unwrap();
+    let token = server.token("main", Scope::Push).unwrap();
+    let object = Object::synthetic("kept", 1000, 1);
+    let pushed = std::slice::from_ref(&object);
+    server.cachix(Some(&token)).push("main", pushed, &PushOptions::default()).await.unwrap();
+    let signers = async |server: &Server| {
+        let narinfo = server.http().get(&format!("{}/main/{}.narinfo", server.url(), object.hash())).await.unwrap();
+        let narinfo = narinfo.text();
+        narinfo.lines().filter(|line| line.starts_with("Sig: ")).map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let before = signers(&server).await;
+    assert_eq!(before.len(), 1);
+    let refused = String::from_utf8(server.run(&["admin", "replace-keys", "--yes"]).unwrap().stderr).unwrap();
+    assert!(refused.contains("another server"), "{refused}");
+    server.kill().unwrap();
+
+    let key = server.data().join("master.key");
+    std::fs::remove_file(&key).unwrap();
+    let refused = server.run(&["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]).unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && said.contains("put it back from where a copy is kept"), "{said}");
+    let found = String::from_utf8(server.run(&["admin", "replace-keys"]).unwrap().stdout).unwrap();
+    assert!(found.contains("main.127.0.0.1-1 cannot be opened") && found.contains("--yes"), "{found}");
+    assert!(!key.exists(), "nothing was to be changed");
+    let done = String::from_utf8(server.run(&["admin", "replace-keys", "--yes"]).unwrap().stdout).unwrap();
+    assert!(done.contains("machines have to trust main.127.0.0.1-2:"), "{done}");
+    server.restart().await.unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let now = signers(&server).await;
+        assert!(now.contains(&before[0]), "what was signed stays signed: {now:?}");
+        if now.iter().any(|line| line.starts_with("Sig: main.127.0.0.1-2:")) {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "nothing is signed again: {now:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -7,7 +7,11 @@ use crate::{
     verb::{Api, Verb, print},
 };
 use clap::{Args, Subcommand};
-use iglu_core::{Core, Limits};
+use iglu_core::{
+    Core, Limits,
+    clock::Clock,
+    key_loss::{self, LostKeys},
+};
 use serde_json::{Value, json};
 
 #[derive(Subcommand)]
@@ -16,6 +20,12 @@ enum Admin {
     Verb(Verb),
     /// Print a new one-time set-up link; earlier ones end
     SetupLink,
+    /// Where the master key is lost: retire the signing keys that it does not open, and make new ones. Stop every server first
+    ReplaceKeys {
+        /// Do it, and not only say which keys these are
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `iglu admin …`
@@ -29,20 +39,52 @@ pub struct AdminCommand {
 }
 
 pub async fn run(store: StoreSettings, command: AdminCommand) -> anyhow::Result<()> {
-    let core = boot::open_core(&store, Limits::default(), None).await?;
-    let done = perform(&core, command.what).await;
-    core.close().await?;
-    let (json, text) = done?;
+    let (json, text) = match command.what {
+        Admin::Verb(verb) => with_core(&store, async |core| verb.perform(&Api::here(core)).await).await?,
+        Admin::SetupLink => {
+            let link = with_core(&store, async |core| Ok(core.setup().link_replace().await?)).await?;
+            (json!({ "link": link }), link)
+        }
+        Admin::ReplaceKeys { yes } => replace_keys(&store, yes).await?,
+    };
     print(command.json, &json, &text);
     Ok(())
 }
 
-async fn perform(core: &Core, command: Admin) -> anyhow::Result<(Value, String)> {
-    match command {
-        Admin::Verb(verb) => verb.perform(&Api::here(core)).await,
-        Admin::SetupLink => {
-            let link = core.setup().link_create().await?;
-            Ok((json!({ "link": link }), link))
+async fn with_core<T>(store: &StoreSettings, does: impl AsyncFnOnce(&Core) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let core = boot::open_core(store, Limits::default(), None).await?;
+    let done = does(&core).await;
+    core.close().await?;
+    done
+}
+
+/// Does not open the core, which is not possible where this is needed.
+async fn replace_keys(store: &StoreSettings, yes: bool) -> anyhow::Result<(Value, String)> {
+    boot::require_database(store)?;
+    let _alone = boot::alone(store)?;
+    let found = if yes {
+        key_loss::replace(&store.location(), &store.master_key_or_new()?, Clock::default().now()).await?
+    } else {
+        let master = store.has_master_key().then(|| store.master_key_or_new()).transpose()?;
+        key_loss::find(&store.location(), master.as_ref()).await?
+    };
+    let mut lines: Vec<String> = found
+        .iter()
+        .map(|LostKeys { cache, lost, public_key }| {
+            let lost = lost.join(", ");
+            match public_key {
+                Some(key) => format!("{cache}: {lost} is retired; machines have to trust {key}"),
+                None if yes => format!("{cache}: {lost} is retired; its other keys go on"),
+                None => format!("{cache}: {lost} cannot be opened"),
+            }
+        })
+        .collect();
+    lines.push(match (found.is_empty(), yes) {
+        (true, _) => format!("{} opens every signing key. Nothing was to be done.", store.master_key_place()),
+        (false, true) => "Start the server: what is there is signed again by and by.".to_owned(),
+        (false, false) => {
+            "Nothing was changed. If there is no copy of the master key anywhere, --yes retires these keys.".to_owned()
         }
-    }
+    });
+    Ok((json!({ "caches": found, "is_done": yes }), lines.join("\n")))
 }

@@ -66,7 +66,7 @@ pub async fn open_existing(store: &StoreSettings) -> anyhow::Result<Core> {
     open_core(store, Limits::default(), None).await
 }
 
-fn require_database(store: &StoreSettings) -> anyhow::Result<()> {
+pub fn require_database(store: &StoreSettings) -> anyhow::Result<()> {
     match store.location() {
         Location::Sqlite(path) if !path.exists() => {
             bail!("there is no database {}; --data, or IGLU_DATA, says where it is", path.display())
@@ -119,7 +119,11 @@ pub fn alone(store: &StoreSettings) -> anyhow::Result<Option<File>> {
     let path = store.data().join("serve.lock");
     std::fs::create_dir_all(store.data())
         .with_context(|| format!("making the data folder {}", store.data().display()))?;
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut file = file.with_context(|| {
+        let owner = rustix::process::geteuid();
+        format!("opening {}: the data folder has to be writable by the user that runs Iglu ({owner})", path.display())
+    })?;
     match file.try_lock() {
         Ok(()) => {
             file.set_len(0)?;
@@ -169,6 +173,11 @@ pub async fn serve(store: StoreSettings, serve: ServeSettings, shown: Vec<Settin
     let condition = Arc::new(Condition::default());
     let ops = axum::serve(listening(ops_socket)?, ops::router(condition.clone(), recorder));
     let ops = tokio::spawn(ops.into_future());
+    if store.scratch.is_some() && matches!(store.storage()?, StorageSettings::Folder(_)) {
+        bail!(
+            "--scratch is for storage in a bucket: in a folder files come in beside their place, so that storing one is a rename"
+        );
+    }
     let alone = alone(&store)?;
     let mut limits = Limits::default();
     if let Some(rate) = serve.scrub_rate {

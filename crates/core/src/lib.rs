@@ -24,6 +24,7 @@ pub mod fetch;
 pub mod instance;
 pub mod invitation;
 pub mod key;
+pub mod key_loss;
 mod lease;
 mod login_limit;
 pub mod member;

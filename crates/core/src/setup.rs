@@ -43,8 +43,17 @@ impl Setup<'_> {
         Ok(self.0.db.account_count().await? == 0)
     }
 
-    /// Makes the link; every earlier one ends. Refused once there is a user.
+    /// Makes a link beside those that are good: each of several servers that start prints one. Refused once there is a user.
     pub async fn link_create(&self) -> Result<String> {
+        self.link_create_ending(self.0.now()).await
+    }
+
+    /// Makes the only link; every earlier one ends. Refused once there is a user.
+    pub async fn link_replace(&self) -> Result<String> {
+        self.link_create_ending(Timestamp(i64::MAX)).await
+    }
+
+    async fn link_create_ending(&self, until: Timestamp) -> Result<String> {
         if !self.is_needed().await? {
             return Err(Error::Conflict {
                 field: "",
@@ -53,7 +62,7 @@ impl Setup<'_> {
         }
         let secret = secret::fresh("");
         let expires_at = self.0.now().plus(LINK_LIFETIME);
-        self.0.db.setup_link_replace(&secret::hash(&secret), expires_at.0).await?;
+        self.0.db.setup_link_add(&secret::hash(&secret), expires_at.0, until.0).await?;
         Ok(format!("{}/setup/{}", self.0.public_url(), secret.as_str()))
     }
 

@@ -136,8 +136,6 @@ async fn database(store: &StoreSettings, core: &Core, findings: &mut Findings) {
 }
 
 async fn storage(core: &Core, findings: &mut Findings) {
-    /// Of a disk, below which it is nearly full.
-    const LITTLE: u64 = 20;
     let status = match core.storage_status().await {
         Ok(status) => status,
         Err(error) => return findings.bad("storage", error.to_string(), "look into the log of the server"),
@@ -149,21 +147,28 @@ async fn storage(core: &Core, findings: &mut Findings) {
             "nothing is written until that is mended",
         );
     }
-    match (status.free_bytes, status.total_bytes) {
+    room(&status.place, status.free_bytes, status.total_bytes, findings);
+    if status.damaged_paths > 0 {
+        let told = format!("{} paths are out of sight because their file is damaged", status.damaged_paths);
+        findings.odd("files", told, "push them again, or mend the disk and run `iglu check --full --repair`");
+    }
+}
+
+/// What is left of where the files are; a bucket does not tell.
+fn room(place: &str, free: Option<u64>, total: Option<u64>, findings: &mut Findings) {
+    /// The part of a disk below which it is nearly full: 5 %.
+    const LITTLE: u64 = 20;
+    match (free, total) {
         (Some(free), Some(total)) if free < total / LITTLE => {
-            let told = format!("{}: {} of {} are free", status.place, format::bytes(free), format::bytes(total));
+            let told = format!("{place}: {} of {} are free", format::bytes(free), format::bytes(total));
             findings.odd(
                 "storage",
                 told,
                 "pushes are refused when nothing is left: set rules of retention, or move to a larger disk",
             );
         }
-        (Some(free), _) => findings.good("storage", format!("{}, {} free", status.place, format::bytes(free))),
-        _ => findings.good("storage", status.place),
-    }
-    if status.damaged_paths > 0 {
-        let told = format!("{} paths are out of sight because their file is damaged", status.damaged_paths);
-        findings.odd("files", told, "push them again, or mend the disk and run `iglu check --full --repair`");
+        (Some(free), _) => findings.good("storage", format!("{place}, {} free", format::bytes(free))),
+        _ => findings.good("storage", place),
     }
 }
 
@@ -177,5 +182,24 @@ fn master_key(store: &StoreSettings, findings: &mut Findings) {
             findings.odd("master key", told, &format!("chmod 600 {place}: whoever has it and the database can sign"));
         }
         _ => findings.good("master key", format!("{place}; keep a copy of it apart from the backup of the database")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_nearly_full_below_a_twentieth() {
+        let verdict = |free: Option<u64>, total: Option<u64>| {
+            let mut findings = Findings::default();
+            room("/data", free, total, &mut findings);
+            assert_eq!(findings.0.len(), 1);
+            findings.0.remove(0).verdict
+        };
+        assert_eq!(verdict(Some(49), Some(1000)), Verdict::Odd);
+        assert_eq!(verdict(Some(0), Some(1000)), Verdict::Odd);
+        assert_eq!(verdict(Some(50), Some(1000)), Verdict::Good);
+        assert_eq!(verdict(None, None), Verdict::Good);
     }
 }

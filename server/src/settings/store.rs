@@ -42,7 +42,7 @@ pub struct StoreSettings {
     #[arg(long, env = "IGLU_STORAGE", value_name = "PLACE", global = true)]
     pub storage: Option<String>,
 
-    /// Folder for what a request carries before it is stored [default: in the storage folder; DIR/scratch with S3]
+    /// Folder for what a request carries before it goes to S3 [default: DIR/scratch]
     #[arg(long, env = "IGLU_SCRATCH", value_name = "DIR", global = true)]
     pub scratch: Option<PathBuf>,
 
@@ -199,8 +199,26 @@ impl StoreSettings {
         secret(MASTER_KEY).is_some() || path.exists()
     }
 
-    /// The master key, from where it was given, or the file in the data folder.
+    /// The master key, from where it was given, or the file in the data folder; made where Iglu never was.
     pub fn master_key(&self) -> anyhow::Result<MasterKey> {
+        if let Location::Sqlite(database) = self.location()
+            && database.exists()
+            && !self.has_master_key()
+            && self.master_key_file.is_none()
+        {
+            // A fresh key would open nothing, and look like the right one.
+            bail!(
+                "the master key {} is missing, and {} was filled with one: put it back from where a copy is kept, or see \
+                 `iglu admin replace-keys` where there is none",
+                self.master_key_place(),
+                database.display()
+            );
+        }
+        self.master_key_or_new()
+    }
+
+    /// The same; made where there is none, whatever is there already.
+    pub fn master_key_or_new(&self) -> anyhow::Result<MasterKey> {
         match (secret(MASTER_KEY), &self.master_key_file) {
             (Some(_), Some(_)) => bail!("{MASTER_KEY} and a master key file are both given; give one"),
             (Some(text), None) => MasterKey::parse(&text).with_context(|| format!("in {MASTER_KEY}")),
@@ -209,7 +227,10 @@ impl StoreSettings {
                     fs::read_to_string(path).with_context(|| format!("reading the master key {}", path.display()))?;
                 MasterKey::parse(&text).with_context(|| format!("in {}", path.display()))
             }
-            (None, None) => Ok(MasterKey::load_or_create(&self.data().join("master.key"))?),
+            (None, None) => {
+                let path = self.data().join("master.key");
+                MasterKey::load_or_create(&path).with_context(|| format!("the master key {}", path.display()))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A store in a folder: objects are files, publishing is a rename on one file system. Calls block for as long as the disk takes.
 
-use super::{Listed, MARK, Space};
+use super::{Listed, MARK, Space, error_at};
 use crate::error::{Error, Result};
 use iglu_api::Timestamp;
 use nix_compat::nixhash::Sha256;
@@ -47,7 +47,7 @@ impl Folder {
             fs::rename(staged, self.path(MARK))?;
             File::open(&self.root)?.sync_all()
         };
-        begin().map_err(Error::storage)
+        begin().map_err(|error| Error::storage(error_at(&self.root, &error)))
     }
 
     /// Makes a folder in one that is there. Where the volume went away, nothing is made in its empty mount point.

@@ -114,6 +114,11 @@ fn part_name(upload: &str, number: u32) -> String {
     format!("staging/{upload}/{number}")
 }
 
+/// The same error, which says where.
+fn error_at(place: &std::path::Path, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", place.display()))
+}
+
 /// The file that says which database a store belongs to.
 const MARK: &str = "iglu-store";
 
@@ -302,7 +307,7 @@ impl Blob {
     }
 
     fn scratch_make(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.scratch).map_err(Error::storage)
+        std::fs::create_dir_all(&self.scratch).map_err(|error| Error::storage(error_at(&self.scratch, &error)))
     }
 
     /// Removes scratch files that nothing wrote to since `before`: a crash left them.

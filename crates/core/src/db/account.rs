@@ -20,10 +20,11 @@ statements! {
     DELETE_OTHER_SESSIONS = "DELETE FROM session WHERE account_id = $1 AND id <> $2";
     DELETE_OLD_SESSIONS = "DELETE FROM session WHERE expires_at <= $1";
     SEE_SESSION = "UPDATE session SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2";
-    DELETE_SETUP_LINKS = "DELETE FROM setup_link";
+    DELETE_SETUP_LINKS = "DELETE FROM setup_link WHERE expires_at <= $1";
     INSERT_SETUP_LINK = "INSERT INTO setup_link (secret_hash, expires_at) VALUES ($1, $2)";
     FIND_SETUP_LINK = "SELECT expires_at FROM setup_link WHERE secret_hash = $1";
-    TAKE_SETUP_LINK = "DELETE FROM setup_link WHERE secret_hash = $1 AND expires_at > $2";
+    TAKE_SETUP_LINKS = "DELETE FROM setup_link
+        WHERE EXISTS (SELECT 1 FROM setup_link WHERE secret_hash = $1 AND expires_at > $2)";
 }
 
 #[derive(Clone, Debug, FromRow)]
@@ -174,9 +175,10 @@ impl Db {
     }
 
     /// Makes one link and ends all earlier ones.
-    pub async fn setup_link_replace(&self, secret_hash: &[u8], expires_at: i64) -> Result<()> {
+    /// Adds a link, and ends those that expire until then.
+    pub async fn setup_link_add(&self, secret_hash: &[u8], expires_at: i64, ends_until: i64) -> Result<()> {
         transact!(self, |tx| {
-            sqlx::query(DELETE_SETUP_LINKS).execute(&mut *tx).await?;
+            sqlx::query(DELETE_SETUP_LINKS).bind(ends_until).execute(&mut *tx).await?;
             sqlx::query(INSERT_SETUP_LINK).bind(secret_hash).bind(expires_at).execute(&mut *tx).await?;
         });
         Ok(())
@@ -186,8 +188,8 @@ impl Db {
         Ok(read!(self, |pool| sqlx::query_scalar(FIND_SETUP_LINK).bind(secret_hash).fetch_optional(pool).await?))
     }
 
-    /// Uses a link up: makes the administrator and keeps the public URL in one transaction. `None` when the link is
-    /// used or expired, so that of two hands on one link one wins.
+    /// Uses a link up, and every other with it: makes the administrator and keeps the public URL in one transaction. `None` when
+    /// the link is used or expired, so that of two hands one wins.
     pub async fn setup_finish(
         &self,
         secret_hash: &[u8],
@@ -197,7 +199,7 @@ impl Db {
         audit: &Audit,
     ) -> Result<Option<i64>> {
         Ok(transact!(self, |tx| {
-            let taken = sqlx::query(TAKE_SETUP_LINK).bind(secret_hash).bind(audit.at).execute(&mut *tx).await?;
+            let taken = sqlx::query(TAKE_SETUP_LINKS).bind(secret_hash).bind(audit.at).execute(&mut *tx).await?;
             if taken.rows_affected() == 0 {
                 return Ok(None);
             }

@@ -12,6 +12,7 @@ statements! {
     // Two that retire each other's key would leave none.
     RETIRE_KEY = "UPDATE signing_key SET retired_at = $3 WHERE cache_id = $1 AND name = $2 AND retired_at IS NULL AND EXISTS \
         (SELECT 1 FROM signing_key k WHERE k.cache_id = $1 AND k.name <> $2 AND k.retired_at IS NULL AND k.resigned_at IS NOT NULL)";
+    RETIRE_LOST_KEY = "UPDATE signing_key SET retired_at = $2 WHERE id = $1";
     INSERT_CLIENT_KEY = "INSERT INTO client_key (cache_id, name, public_key, created_at, created_by) VALUES ($1, $2, $3, $4, $5)";
     DELETE_CLIENT_KEY = "DELETE FROM client_key WHERE cache_id = $1 AND name = $2";
     LIST_TO_RESIGN = "SELECT p.id, p.hash, p.name, p.nar_size, p.refs, p.signatures, n.nar_hash FROM store_path p \
@@ -19,6 +20,21 @@ statements! {
     COUNT_TO_RESIGN = "SELECT COUNT(*) FROM store_path WHERE cache_id = $1 AND id > $2";
     RESIGN_PATH = "UPDATE store_path SET signatures = $2 WHERE id = $1 AND signatures = $3";
     NOTE_RESIGNED = "UPDATE signing_key SET resigned_after = $2, resigned_at = $3 WHERE id = $1";
+}
+
+/// A key that has signed nothing of what is there yet.
+macro_rules! insert_key {
+    ($tx:ident, $cache_id:expr, $key:expr, $at:expr) => {
+        sqlx::query(INSERT_KEY)
+            .bind($cache_id)
+            .bind($key.name)
+            .bind($key.public_key)
+            .bind($key.sealed_seed)
+            .bind($at)
+            .bind(None::<i64>)
+            .execute(&mut *$tx)
+            .await?
+    };
 }
 
 #[derive(Clone, Debug, FromRow)]
@@ -82,22 +98,36 @@ impl Db {
         let insert = async {
             transact!(self, |tx| {
                 // A push that is stored at this moment either sees the key, or is seen by who signs what is older.
-                sqlx::query(super::aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
-                sqlx::query(INSERT_KEY)
-                    .bind(cache_id)
-                    .bind(key.name)
-                    .bind(key.public_key)
-                    .bind(key.sealed_seed)
-                    .bind(audit.at)
-                    .bind(None::<i64>)
-                    .execute(&mut *tx)
-                    .await?;
+                sqlx::query(aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
+                insert_key!(tx, cache_id, key, audit.at);
                 audit!(tx, audit);
                 bump!(tx);
             });
             Ok::<(), sqlx::Error>(())
         };
         insert.await.map_err(|error| taken(error, key.name))
+    }
+
+    /// Retires keys of a cache that nobody can sign with, and adds one in their place.
+    pub async fn keys_replace(
+        &self,
+        cache_id: i64,
+        lost: &[i64],
+        new: Option<&NewKey<'_>>,
+        audit: &Audit,
+    ) -> Result<()> {
+        transact!(self, |tx| {
+            sqlx::query(aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
+            for id in lost {
+                sqlx::query(RETIRE_LOST_KEY).bind(id).bind(audit.at).execute(&mut *tx).await?;
+            }
+            if let Some(key) = new {
+                insert_key!(tx, cache_id, key, audit.at);
+            }
+            audit!(tx, audit);
+            bump!(tx);
+        });
+        Ok(())
     }
 
     /// Takes a key out of use. False when no active key is called so, or no other one has signed everything.

@@ -105,12 +105,16 @@ async fn brought_up(
         // It takes a lock that other servers wait for, which find nothing left to do.
         // Whoever reads a table for long, as a backup does, would be waited for, and everybody else behind that.
         sqlx::query(LITTLE_PATIENCE).execute(&mut *first).await?;
-        migrations.run(&mut *first).await.map_err(|error| match is_locked(&error) {
-            true => unavailable(format!(
-                "{} is changed or read by another program, a backup perhaps, so that its schema cannot be brought up to date now",
-                place(options)
+        let place = place(options);
+        migrations.run(&mut *first).await.map_err(|error| match error {
+            error if is_locked(&error) => unavailable(format!(
+                "{place} is changed or read by another program, a backup perhaps, so that its schema cannot be brought up to date now"
             )),
-            false => migration_failed(error),
+            error if is_of_another(&error) => Error::invalid(
+                "database_url",
+                format!("the database at {place} holds tables of another program: give Iglu a database of its own ({error})"),
+            ),
+            error => migration_failed(error),
         })?;
     }
     Ok(schema)
@@ -193,6 +197,16 @@ fn is_locked(error: &sqlx::migrate::MigrateError) -> bool {
     matches!(error, Execute(error) | ExecuteMigration(error, _) if has_code(error, "55P03") || has_code(error, "40P01"))
 }
 
+/// Whether the tables, or the list of migrations, are not Iglu's.
+fn is_of_another(error: &sqlx::migrate::MigrateError) -> bool {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration, VersionMismatch, VersionMissing};
+    match error {
+        VersionMissing(_) | VersionMismatch(_) => true,
+        Execute(error) | ExecuteMigration(error, _) => has_code(error, "42P07"),
+        _ => false,
+    }
+}
+
 fn has_code(error: &sqlx::Error, code: &str) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|found| found == code)
 }
@@ -256,6 +270,10 @@ mod tests {
         let postgres = crate::postgres::Postgres::start();
         let absent = said(&postgres.url().replace("/postgres?", "/absent?")).await;
         assert!(absent.contains("createdb"), "{absent}");
+        let mut other = PgConnection::connect(&postgres.url()).await.unwrap();
+        sqlx::query("CREATE TABLE cache (id INT)").execute(&mut other).await.unwrap();
+        let taken = said(&postgres.url()).await;
+        assert!(taken.contains("tables of another program: give Iglu a database of its own"), "{taken}");
     }
 
     #[tokio::test]

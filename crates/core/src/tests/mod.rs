@@ -3,6 +3,7 @@
 mod backup;
 mod detail;
 mod keeping;
+mod key_loss;
 mod large;
 mod model;
 mod people;
@@ -119,7 +120,11 @@ fn location(folder: &Path, postgres: Option<&Postgres>) -> Location {
 }
 
 async fn open(folder: &Path, database: Location, clock: &Clock) -> Core {
-    let config = CoreConfig {
+    Core::open(config(folder, database, clock)).await.unwrap()
+}
+
+fn config(folder: &Path, database: Location, clock: &Clock) -> CoreConfig {
+    CoreConfig {
         database,
         opening: crate::Opening::default(),
         storage: StorageSettings::Folder(folder.join("storage")),
@@ -131,8 +136,7 @@ async fn open(folder: &Path, database: Location, clock: &Clock) -> Core {
         narinfo_memory: 1 << 20,
         nar_grace: 31 * Timestamp::DAY,
         clock: clock.clone(),
-    };
-    Core::open(config).await.unwrap()
+    }
 }
 
 /// A path to push: a file whose content mentions its references.

@@ -37,9 +37,11 @@ on_both! {
 async fn set_up_once(home: Home) {
     let core = &home.core;
     let first = core.setup().link_create().await.unwrap();
-    let link = core.setup().link_create().await.unwrap();
+    let link = core.setup().link_replace().await.unwrap();
+    let beside = core.setup().link_create().await.unwrap();
     let secret = |link: &str| link.rsplit('/').next().unwrap().to_owned();
-    assert!(core.setup().check(&secret(&first)).await.is_err(), "a new link ends the old one");
+    assert!(core.setup().check(&secret(&first)).await.is_err(), "a link that replaces ends the old one");
+    core.setup().check(&secret(&beside)).await.unwrap();
     let finish = |password: &str, url: &str| SetupFinish {
         secret: secret(&link),
         name: UserName::parse("ada").unwrap(),
@@ -59,6 +61,9 @@ async fn set_up_once(home: Home) {
     assert_eq!(core.public_url(), "https://c.example.org");
     let again = core.setup().finish(&finish("long enough", "https://c.example.org/"), &client).await.map(|_| ());
     assert!(matches!(again, Err(Error::NotFound(_))), "{again:?}");
+    let late = SetupFinish { secret: secret(&beside), ..finish("long enough", "https://c.example.org/") };
+    let late = core.setup().finish(&late, &client).await.map(|_| ());
+    assert!(matches!(late, Err(Error::NotFound(_))), "set up is set up, by whichever link: {late:?}");
     assert!(matches!(core.setup().link_create().await, Err(Error::Conflict { .. })));
 
     let ada = core.account().caller_by_session(done.session.expose(), "").await.unwrap();
