@@ -97,6 +97,13 @@ async fn the_command_line_explains_itself() {
     assert!(unknown.contains("there is no cache \"absent\""), "{unknown}");
     let foreign = server.admin(&["token", "create", "t", "--cache", "absent", "--scope", "push"], "");
     assert!(foreign.unwrap_err().to_string().contains("there is no cache \"absent\""));
+    // Who reads no further, as `head` does, is no failure.
+    let (nobody, to_nobody) = std::io::pipe().unwrap();
+    drop(nobody);
+    let mut unread = Command::new(iglu_end2end::server::binary().unwrap());
+    let unread =
+        unread.args(["admin", "cache", "list", "--data"]).arg(server.data()).stdout(to_nobody).output().unwrap();
+    assert!(unread.status.success() && unread.stderr.is_empty(), "{unread:?}");
     let version = Command::new(iglu_end2end::server::binary().unwrap()).arg("--version").output().unwrap();
     assert!(String::from_utf8_lossy(&version.stdout).starts_with("iglu "));
 }

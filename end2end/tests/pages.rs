@@ -251,7 +251,8 @@ async fn rules_are_previewed_saved_and_run_on_their_page() {
     let mut remove = vec![("cache", "team"), ("hash", lib.hash())];
     refused_at(&ada.post("path_remove", &remove).await, "paths");
     remove.push(("with_referrers", "true"));
-    leads_to(&ada.post("path_remove", &remove).await, "/caches/team/retention");
+    leads_to(&ada.post("path_remove", &remove).await, "/caches/team/retention?removed=1");
+    assert!(ada.get("/caches/team/retention?removed=1").await.text().contains("For a day it can be put back"));
     assert_eq!(ada.get(&format!("/caches/team/paths/{}", app.hash())).await.status, 404);
     let shown = parsed(ada.get("/api/ui/retention_get?cache=team").await.text());
     assert_eq!(shown["removals"][0]["paths"], 2);

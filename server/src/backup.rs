@@ -1,6 +1,9 @@
 //! `iglu backup` and `iglu restore`: the database as files and back, told to people and to scripts.
 
-use crate::{progress::ProgressLine, settings::StoreSettings};
+use crate::{
+    out::say,
+    {progress::ProgressLine, settings::StoreSettings},
+};
 use anyhow::Context;
 use clap::Args;
 use iglu_core::{
@@ -54,17 +57,17 @@ pub async fn run_backup(store: StoreSettings, command: BackupCommand) -> anyhow:
     let made = made.context("backup")?;
     let dir = command.dir.display();
     if command.json {
-        println!("{}", json!({ "dir": command.dir, "backup": made, "has_master_key": false }));
+        say!("{}", json!({ "dir": command.dir, "backup": made, "has_master_key": false }));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{dir}: {} rows of {} tables, schema {}, {}", made.rows(), made.tables.len(), made.schema, made.made_at);
-    println!(
+    say!("{dir}: {} rows of {} tables, schema {}, {}", made.rows(), made.tables.len(), made.schema, made.made_at);
+    say!(
         "They name {} objects of {} bytes, which are not in it: copy {} now.",
         made.objects.count,
         made.objects.bytes,
         place(&store.storage()?)
     );
-    println!(
+    say!(
         "The master key is not in it: keep {} too. Without it no server opens the signing keys.",
         store.master_key_place()
     );
@@ -80,7 +83,7 @@ pub async fn run_restore(store: StoreSettings, command: RestoreCommand) -> anyho
     shown.clear();
     let restored = restored.context("restore")?;
     if command.json {
-        println!("{}", as_json(&restored));
+        say!("{}", as_json(&restored));
     } else {
         tell(&store, &place(&store.storage()?), &restored);
     }
@@ -100,22 +103,23 @@ fn as_json(restored: &Restored) -> serde_json::Value {
 
 fn tell(store: &StoreSettings, storage: &str, restored: &Restored) {
     let Restored { backup, missing, other_size, first } = restored;
-    println!("restored {} rows of {} tables, as of {}", backup.rows(), backup.tables.len(), backup.made_at);
+    say!("restored {} rows of {} tables, as of {}", backup.rows(), backup.tables.len(), backup.made_at);
     if !store.has_master_key() {
-        println!("The master key of the backup is not here: put it to {} before starting.", store.master_key_place());
+        say!("The master key of the backup is not here: put it to {} before starting.", store.master_key_place());
     }
     if restored.is_whole() {
-        println!("All {} objects that they name are in {}.", backup.objects.count, storage);
+        say!("All {} objects that they name are in {}.", backup.objects.count, storage);
         return;
     }
-    println!(
+    say!(
         "Of {} objects that they name, {} lacks {missing}, and has {other_size} in another size:",
-        backup.objects.count, storage
+        backup.objects.count,
+        storage
     );
     for object in first {
-        println!("  {object}");
+        say!("  {object}");
     }
-    println!(
+    say!(
         "Serve them again by copying them there from the storage that the backup goes with; \
          `iglu check --repair` sets the paths of those that are lost aside."
     );

@@ -5,6 +5,7 @@ use crate::{
     embedded,
     http::{Doors, Room, listen, ops, proxies::Proxies, tls::Certificate},
     metrics,
+    out::say,
     settings::{ServeSettings, Span, StoreSettings},
     signals::Signals,
     site::Site,
@@ -105,8 +106,8 @@ pub async fn migrate(store: StoreSettings) -> anyhow::Result<()> {
     require_database(&store)?;
     let Schema { before, after } = Core::migrate(&store.location()).await?;
     match before == after {
-        true => println!("The database has schema {after}, which this version needs. Nothing was to be done."),
-        false => println!("The database had schema {before} and has schema {after} now."),
+        true => say!("The database has schema {after}, which this version needs. Nothing was to be done."),
+        false => say!("The database had schema {before} and has schema {after} now."),
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     boot,
+    out::say,
     progress::ProgressLine,
     settings::StoreSettings,
     transfer::{INCOMPLETE, NamedList, rate},
@@ -70,9 +71,9 @@ pub async fn run(store: StoreSettings, command: ExportCommand) -> anyhow::Result
             "skipped_paths": skipped,
             "pruned": pruned,
         });
-        println!("{report}");
+        say!("{report}");
     } else {
-        println!(
+        say!(
             "{}: {paths} paths, {written_paths} of them written, with {files} NAR files of {} ({linked_files} linked); {logs} build logs, \
              {realisations} realisations; {pruned} files removed; {} skipped",
             command.dir.display(),

@@ -1,6 +1,6 @@
 //! Asks the server on this machine how it is: for probes of containers, which have nothing else to ask with.
 
-use crate::boot;
+use crate::{boot, out::say};
 use anyhow::Context;
 use clap::Args;
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
@@ -26,7 +26,7 @@ impl HealthCommand {
         let url = format!("http://{address}/ready");
         let reply = client.get(&url).send().await.with_context(|| format!("no server answers at {url}"))?;
         let is_ready = reply.status().is_success();
-        print!("{}", reply.text().await?);
+        say!("{}", reply.text().await?.trim_end());
         Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

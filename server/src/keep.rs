@@ -1,7 +1,10 @@
 //! `iglu check`, `iglu gc` and `iglu storage`: whether everything is there, what may go, and where it lies. They work beside a running
 //! server and without one.
 
-use crate::{boot, progress::ProgressLine, settings::StoreSettings};
+use crate::{
+    out::say,
+    {boot, progress::ProgressLine, settings::StoreSettings},
+};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use iglu_api::{
@@ -89,12 +92,12 @@ pub async fn run_check(store: StoreSettings, command: CheckCommand) -> anyhow::R
     core.close().await?;
     let report = report?;
     if command.json {
-        println!("{}", json!({ "clean": report.is_clean(), "report": report }));
+        say!("{}", json!({ "clean": report.is_clean(), "report": report }));
     } else {
         let how = if report.is_full { "read" } else { "looked at" };
-        println!("{} files {how}, {}", report.files, format::bytes(report.bytes));
+        say!("{} files {how}, {}", report.files, format::bytes(report.bytes));
         for file in &report.damaged {
-            println!("damaged: {}: {}: {}", file.file, file.why, file.paths.join(", "));
+            say!("damaged: {}: {}: {}", file.file, file.why, file.paths.join(", "));
         }
         let lines = [
             (report.damaged_count, "files are damaged"),
@@ -103,18 +106,18 @@ pub async fn run_check(store: StoreSettings, command: CheckCommand) -> anyhow::R
             (report.unused_nars, "NARs have no path"),
         ];
         for (count, what) in lines.iter().filter(|(count, _)| *count > 0) {
-            println!("{count} {what}");
+            say!("{count} {what}");
         }
         for cache in &report.wrong_numbers {
-            println!("cache {cache}: its numbers of paths or bytes were wrong");
+            say!("cache {cache}: its numbers of paths or bytes were wrong");
         }
         for (cache, count) in &report.incomplete {
-            println!("cache {cache}: {count} paths refer to what is not there");
+            say!("cache {cache}: {count} paths refer to what is not there");
         }
         match (report.is_clean(), command.repair) {
-            (true, _) => println!("all is well"),
-            (false, true) => println!("repaired what can be: push damaged paths again to heal them"),
-            (false, false) => println!("run it with --repair"),
+            (true, _) => say!("all is well"),
+            (false, true) => say!("repaired what can be: push damaged paths again to heal them"),
+            (false, false) => say!("run it with --repair"),
         }
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
@@ -132,7 +135,7 @@ async fn gc(core: &Core, command: &GcCommand) -> anyhow::Result<ExitCode> {
     if command.dry_run {
         let preview = core.retention().preview(&operator, cache, None, command.rows).await?;
         if command.json {
-            println!("{}", json!(preview));
+            say!("{}", json!(preview));
         } else {
             print_preview(&preview);
         }
@@ -153,7 +156,7 @@ async fn gc(core: &Core, command: &GcCommand) -> anyhow::Result<ExitCode> {
     };
     shown.clear();
     if command.json {
-        println!("{}", json!(removal));
+        say!("{}", json!(removal));
     } else {
         print_removal(&removal);
     }
@@ -166,11 +169,11 @@ async fn gc(core: &Core, command: &GcCommand) -> anyhow::Result<ExitCode> {
 fn print_preview(preview: &Preview) {
     for row in &preview.rows {
         let (size, used) = (format::bytes(row.file_size), &row.used_at.to_string()[..10]);
-        println!("{}-{}  {size}  last used {used}  {}", row.hash, row.name, row.why.as_str());
+        say!("{}-{}  {size}  last used {used}  {}", row.hash, row.name, row.why.as_str());
     }
     let reasons = preview.reasons.iter().map(|(why, count)| format!("{count} {}", why.as_str()));
     let reasons = reasons.collect::<Vec<_>>().join(", ");
-    println!(
+    say!(
         "{} of {} paths would go, {}; this frees {}{}{reasons}. Pins protect {}.",
         preview.paths,
         preview.all_paths,
@@ -183,7 +186,7 @@ fn print_preview(preview: &Preview) {
 
 fn print_removal(removal: &Removal) {
     let note = if removal.note.is_empty() { String::new() } else { format!("; {}", removal.note) };
-    println!("removal {}: {} paths went, {}{note}", removal.id, removal.paths, format::bytes(removal.bytes));
+    say!("removal {}: {} paths went, {}{note}", removal.id, removal.paths, format::bytes(removal.bytes));
 }
 
 pub async fn run_storage(store: StoreSettings, command: StorageCommand) -> anyhow::Result<ExitCode> {
@@ -204,19 +207,19 @@ async fn storage(core: &Core, store: &StoreSettings, command: &StorageCommand) -
     }
     let status = core.storage_status().await?;
     if command.json {
-        println!("{}", json!(status));
+        say!("{}", json!(status));
     } else {
-        println!("{}: {}", status.place, status.trouble.as_deref().unwrap_or("all is well"));
+        say!("{}: {}", status.place, status.trouble.as_deref().unwrap_or("all is well"));
         if let (Some(free), Some(total)) = (status.free_bytes, status.total_bytes) {
-            println!("{} of {} are free", format::bytes(free), format::bytes(total));
+            say!("{} of {} are free", format::bytes(free), format::bytes(total));
         }
-        println!(
+        say!(
             "{} paths were taken out and can be read for a while, {}",
             status.departed_paths,
             format::bytes(status.departed_bytes)
         );
-        println!("{} files are on their way out, {}", status.dead_files, format::bytes(status.dead_bytes));
-        println!("{} paths are damaged", status.damaged_paths);
+        say!("{} files are on their way out, {}", status.dead_files, format::bytes(status.dead_bytes));
+        say!("{} paths are damaged", status.damaged_paths);
     }
     Ok(if status.trouble.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
@@ -240,20 +243,20 @@ async fn storage_move(
     shown.clear();
     let moved = moved?;
     if json {
-        println!(
+        say!(
             "{}",
             json!({ "copied": moved.copied, "copied_bytes": moved.copied_bytes, "present": moved.present,
                 "damaged": moved.damaged, "named": moved.named, "complete": moved.is_complete })
         );
     } else {
-        println!("{} files copied, {}; {} were there", moved.copied, format::bytes(moved.copied_bytes), moved.present);
+        say!("{} files copied, {}; {} were there", moved.copied, format::bytes(moved.copied_bytes), moved.present);
         for name in &moved.named {
-            println!("not copied: {name}");
+            say!("not copied: {name}");
         }
         match (moved.is_complete, is_final) {
-            (true, _) => println!("{to} is complete: start the server with --storage {to}"),
-            (false, false) => println!("{to} has everything until now: stop the server, then run this with --final"),
-            (false, true) => println!("{to} is not complete: run `iglu check --repair`, then this again"),
+            (true, _) => say!("{to} is complete: start the server with --storage {to}"),
+            (false, false) => say!("{to} has everything until now: stop the server, then run this with --final"),
+            (false, true) => say!("{to} is not complete: run `iglu check --repair`, then this again"),
         }
     }
     Ok(if moved.damaged == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })

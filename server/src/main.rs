@@ -1,5 +1,7 @@
 //! Iglu: one program, its roles as subcommands.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+// `out::say` outlives a reader that reads no further.
+#![warn(clippy::print_stdout)]
 
 mod admin;
 mod backup;
@@ -14,6 +16,7 @@ mod import;
 mod keep;
 mod metrics;
 mod node;
+mod out;
 mod progress;
 #[cfg(test)]
 mod reference;

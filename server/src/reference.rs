@@ -19,11 +19,8 @@ fn is_kept(name: &str, made: &str) {
 
 /// What a flag is for, and what holds without it.
 fn about(arg: &Arg) -> (String, String) {
-    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    let (meaning, default) = match help.rsplit_once(" [default: ") {
-        Some((meaning, default)) => (meaning.to_owned(), default.trim_end_matches(']').to_owned()),
-        None => (help, String::new()),
-    };
+    let (meaning, default) = settings::about(arg);
+    let default = default.unwrap_or_default();
     let values: Vec<String> = arg
         .get_possible_values()
         .iter()

@@ -182,6 +182,7 @@ const DOORS: &[(&str, &str)] = &[
     ("run_page", "builders_runs_and_nodes_on_their_pages"),
     ("run_get", "builders_runs_and_nodes_on_their_pages"),
     ("run_log", "builders_runs_and_nodes_on_their_pages"),
+    ("run_list", "older_runs_are_a_page_further"),
     ("run_find", "builders_runs_and_nodes_on_their_pages"),
     ("run_start", "builders_runs_and_nodes_on_their_pages"),
     ("run_cancel", "builders_runs_and_nodes_on_their_pages"),

@@ -68,7 +68,7 @@ pub async fn path_why(cache: String, path: String) -> Result<WhyAnswer, UiError>
 pub async fn path_remove(cache: String, hash: String, #[server(default)] with_referrers: bool) -> Result<(), UiError> {
     let call = super::context::Call::here()?;
     call.core.retention().remove(&call.caller, &cache, &[hash_of(&hash)?], with_referrers).await?;
-    super::context::redirect_local(&format!("/caches/{cache}/retention"));
+    super::context::redirect_local(&format!("/caches/{cache}/retention?removed=1"));
     Ok(())
 }
 

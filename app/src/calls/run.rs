@@ -14,11 +14,23 @@ use server_fn::codec::GetUrl;
 #[cfg(feature = "ssr")]
 const LAST: u64 = 300;
 
+/// Runs of a builder on one page.
+#[cfg(feature = "ssr")]
+const SHOWN: u32 = 50;
+
 /// What the page of a run begins with: all about it, and the end of its log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunBegun {
     pub detail: RunDetail,
     pub log: LogPart,
+}
+
+/// Some runs of a builder, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunsShown {
+    pub runs: Vec<RunRow>,
+    /// Whether there are older ones.
+    pub has_more: bool,
 }
 
 /// The nodes, and the secret of one that was just added.
@@ -60,6 +72,16 @@ pub async fn run_log(id: u64, first: u64, most: u64) -> Result<LogPart, UiError>
 pub async fn run_find(id: u64, text: String, #[server(default)] derivation: Option<u32>) -> Result<LogFound, UiError> {
     let call = super::context::Call::here()?;
     Ok(call.core.run().find(&call.caller, id, &text, derivation, 0).await?)
+}
+
+/// Runs of a builder, the newest first, from before this one on.
+#[server(input = GetUrl)]
+pub async fn run_list(builder: String, #[server(default)] before: Option<u64>) -> Result<RunsShown, UiError> {
+    let call = super::context::Call::here()?;
+    let mut runs = call.core.run().list(&call.caller, &builder, before, SHOWN + 1).await?;
+    let has_more = runs.len() > SHOWN as usize;
+    runs.truncate(SHOWN as usize);
+    Ok(RunsShown { runs, has_more })
 }
 
 /// Puts a run of a builder into the queue, and leads to its page.

@@ -82,9 +82,10 @@ fn Server(instance: Instance) -> impl IntoView {
 }
 
 fn setting(setting: Setting) -> impl IntoView {
-    let value = match setting.value {
-        Some(value) => view! { <code class="text-xs break-all">{value}</code> }.into_any(),
-        None => view! { <span class="text-dim">"default"</span> }.into_any(),
+    let value = match (setting.value, setting.default) {
+        (Some(value), _) => view! { <code class="text-xs break-all">{value}</code> }.into_any(),
+        (None, Some(default)) => view! { <span class="text-dim break-words">"default: " {default}</span> }.into_any(),
+        (None, None) => view! { <span class="text-dim">"not set"</span> }.into_any(),
     };
     view! {
         <div>

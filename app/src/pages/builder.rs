@@ -9,7 +9,7 @@ use crate::{
     calls::{
         UiError,
         builder::{BuilderChange, BuilderRemove, BuilderSwitch, builder_get},
-        run::RunStart,
+        run::{RunStart, RunsShown, run_list},
     },
     live::reload_on,
     ui::{
@@ -23,6 +23,7 @@ use crate::{
         icon,
         number::counted,
         page::PageHead,
+        pagination::Older,
         tab::{Tab, Tabs},
         time::{Ago, When},
     },
@@ -33,7 +34,10 @@ use iglu_api::{
     event::LiveEvent,
 };
 use leptos::prelude::*;
-use leptos_router::{components::Outlet, hooks::use_params_map};
+use leptos_router::{
+    components::Outlet,
+    hooks::{use_params_map, use_query_map},
+};
 
 /// The builder whose pages are open, for the page below the tabs.
 #[derive(Clone, Copy)]
@@ -82,8 +86,8 @@ fn Head(builder: BuilderDetail) -> impl IntoView {
                         {(!is_enabled)
                             .then(|| view! { <Badge tone=Tone::Warn glyph=icon::CROSSED word="switched off" /> })}
                         <span class="break-all">{repository.clone()}</span>
-                        <span>{reference.clone()}</span>
-                        "into"
+                        <span>"at " <code>{reference.clone()}</code></span>
+                        "into cache"
                         <a class="link" href=format!("/caches/{cache}")>
                             {cache.clone()}
                         </a>
@@ -145,17 +149,39 @@ fn triggers(triggers: &Triggers) -> String {
 #[component]
 pub fn BuilderRuns() -> impl IntoView {
     let builder = expect_context::<ThisBuilder>();
-    when_loaded(builder.detail, |builder| {
-        let runs = if builder.runs.is_empty() {
-            view! {
-                <div class="card">
-                    <Empty sentence="It has not run yet. Run it now, or from a terminal: iglu run start, with its name and --follow." />
+    let (params, query) = (use_params_map(), use_query_map());
+    let name = Memo::new(move |_| params.with(|params| params.get("name").unwrap_or_default()));
+    let before = Memo::new(move |_| query.with(|query| query.get_str("before").and_then(|before| before.parse().ok())));
+    let shown = Resource::new_blocking(move || (name.get(), before.get()), |(name, before)| run_list(name, before));
+    reload_on(|event| matches!(event, LiveEvent::RunsChanged), move || shown.refetch());
+    when_loaded(builder.detail, move |builder| {
+        let base = format!("/builders/{}", builder.name);
+        let runs = part_when_loaded(shown, move |RunsShown { runs, has_more }| {
+            let is_later = before.get_untracked().is_some();
+            let Some(last) = runs.last().map(|run| run.id) else {
+                let sentence = match is_later {
+                    true => "There are no older runs.",
+                    false => {
+                        "It has not run yet. Run it now, or from a terminal: iglu run start, with its name and --follow."
+                    }
+                };
+                let view = view! {
+                    <div class="card">
+                        <Empty sentence />
+                    </div>
+                };
+                return Some(view.into_any());
+            };
+            let newest = is_later.then(|| base.clone());
+            let older = has_more.then(|| format!("{base}?before={last}"));
+            let view = view! {
+                <div>
+                    <RunTable caption="Runs" runs />
+                    <Older label="Parts of the runs" newest older />
                 </div>
-            }
-            .into_any()
-        } else {
-            view! { <RunTable caption="Runs" runs=builder.runs.clone() /> }.into_any()
-        };
+            };
+            Some(view.into_any())
+        });
         let systems = if builder.spec.systems.is_empty() {
             "that of the node".to_owned()
         } else {

@@ -119,7 +119,7 @@ fn Delivery(delivery: DeliveryRow, builder: String, repeat: ServerAction<Deliver
             <Confirm
                 id=format!("repeat-{id}")
                 opener="Take again"
-                describes=format!("Take delivery {id} again")
+                describes=format!("Take again: delivery {id}")
                 title="Take this delivery again?"
                 text="It is looked at as if the forge had just sent it."
                 submit="Take again"

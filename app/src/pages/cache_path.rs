@@ -245,7 +245,8 @@ fn ClosureSection(closure: Closure, cache: String) -> impl IntoView {
             </h2>
             <p class="text-soft">{summary}</p>
             {missing}
-            <Treemap bricks label="The closure, each path as large as it is unpacked" />
+            {(bricks.len() > 1)
+                .then(|| view! { <Treemap bricks label="The closure, each path as large as it is unpacked" /> })}
         </section>
     }
 }

@@ -115,11 +115,11 @@ fn Pin(number: usize, pin: PinRow, cache: String, may_remove: bool, remove: Serv
         view! {
                     <Confirm
                         id=format!("end-pin-{number}")
-                        opener="End"
-                        describes=format!("End pin {}", pin.name)
-                        title=format!("End pin {}?", pin.name)
+                        opener="Unpin"
+                        describes=format!("Unpin {}", pin.name)
+                        title=format!("Unpin {}?", pin.name)
                         text=format!("{what}. The paths stay until a rule takes them out.")
-                        submit="End pin"
+                        submit="Unpin"
                         action=remove
                         hidden=vec![("cache", cache), ("name", pin.name.clone())]
         />
@@ -127,7 +127,7 @@ fn Pin(number: usize, pin: PinRow, cache: String, may_remove: bool, remove: Serv
     });
     view! {
         <Row>
-            <Cell class="wide">
+            <Cell class="wide min-w-28">
                 <span class="font-medium break-words">{pin.name}</span>
                 {revisions}
             </Cell>

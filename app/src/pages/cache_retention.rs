@@ -73,6 +73,24 @@ pub fn CacheRetention() -> impl IntoView {
     }
 }
 
+/// Said to who comes from the page of a path that was removed.
+#[component]
+fn JustRemoved() -> impl IntoView {
+    let query = use_query_map();
+    move || {
+        query.with(|query| query.get_str("removed").is_some()).then(|| {
+            view! {
+                <p class="card flex flex-wrap gap-x-2 px-4 py-3" role="status">
+                    "The path is taken out of the cache. For a day it can be put back:"
+                    <a class="link" href="#removals">
+                        "What was removed"
+                    </a>
+                </p>
+            }
+        })
+    }
+}
+
 #[component]
 fn Loaded(page: RetentionPage, asked: Option<RulesText>, cache: String, actions: Actions) -> impl IntoView {
     let RetentionPage { rules, previewed, preview, removals, refused } = page;
@@ -91,6 +109,7 @@ fn Loaded(page: RetentionPage, asked: Option<RulesText>, cache: String, actions:
     };
     view! {
         <div class="flex flex-col gap-8">
+            <JustRemoved />
             <Rules text refused seen=rules takes_all cache=cache.clone() set=actions.set />
             <section class="flex flex-col gap-3" aria-labelledby="preview">
                 <h2 id="preview" class="text-lg font-semibold">

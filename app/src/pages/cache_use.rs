@@ -1,6 +1,11 @@
 //! How to use a cache: every text complete, to be copied.
 
-use super::{cache::ThisCache, loaded::when_loaded, overview::four_stats, snippet};
+use super::{
+    cache::ThisCache,
+    loaded::when_loaded,
+    overview::{four_stats, stored},
+    snippet,
+};
 use crate::{
     calls::cache::CacheTry,
     ui::{
@@ -32,7 +37,7 @@ pub fn CacheUse() -> impl IntoView {
 #[component]
 fn Loaded(cache: CacheDetail) -> impl IntoView {
     let summary = &cache.summary;
-    let stats = four_stats(summary.path_count, summary.stored_bytes, &summary.traffic);
+    let stats = four_stats(summary.path_count, stored(summary.stored_bytes), &summary.traffic);
     view! {
         <div class="flex flex-col gap-8">
             <Stats stats />

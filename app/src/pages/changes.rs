@@ -7,6 +7,7 @@ use crate::{
         empty::Empty,
         encoded,
         icon::{self, Icon},
+        pagination::Older,
         table::{Cell, Column, Row, Table, numbers, words},
         time::Ago,
     },
@@ -113,30 +114,14 @@ fn Rows(page: AuditPage, search: String, is_later: bool, at: String) -> impl Int
         Some(before) => format!("{at}?q={}&before={before}", encoded(&search)),
         None => format!("{at}?q={}", encoded(&search)),
     };
-    let newest = is_later.then(|| {
-        view! {
-            <a class="button button-quiet button-small" href=address(None)>
-                "Newest"
-            </a>
-        }
-    });
-    let older = page.has_more.then(|| {
-        view! {
-            <a class="button button-quiet button-small" rel="next" href=address(last)>
-                "Older"
-                <Icon glyph=icon::RIGHT class="size-3.5" />
-            </a>
-        }
-    });
+    let newest = is_later.then(|| address(None));
+    let older = page.has_more.then(|| address(last));
     let rows = page.rows.into_iter().map(|row| view! { <Line row /> }).collect_view();
     view! {
         <Table caption="Changes" columns=&COLUMNS>
             {rows}
         </Table>
-        <nav class="mt-3 flex justify-end gap-2" aria-label="Parts of the log">
-            {newest}
-            {older}
-        </nav>
+        <Older label="Parts of the log" newest older />
     }
     .into_any()
 }

@@ -90,7 +90,11 @@ pub fn Charts(
             })
         },
     );
-    let columns = if with_size { "lg:grid-cols-2" } else { "lg:grid-cols-2 2xl:grid-cols-3" };
+    // Five leave no hole where the last is twice as wide.
+    let columns = match with_size {
+        true => "lg:grid-cols-2",
+        false => "lg:grid-cols-2 2xl:grid-cols-3 lg:*:last:col-span-2",
+    };
     view! {
         <div class=format!("grid gap-4 {columns}")>
             <Chart data=served is_binary=true />

@@ -53,8 +53,29 @@ pub fn OverviewPage() -> impl IntoView {
     }
 }
 
+/// The NARs of caches.
+pub fn stored(bytes: u64) -> Stat {
+    Stat {
+        value: format::bytes(bytes),
+        word: "stored",
+        title: format!("{} bytes of compressed NARs", format::count(bytes)),
+    }
+}
+
+/// All NARs that there are: less than all caches together where they share some, more where rules took some out.
+fn on_disk(bytes: u64) -> Stat {
+    let bytes_in_full = format::count(bytes);
+    Stat {
+        value: format::bytes(bytes),
+        word: "on disk",
+        title: format!(
+            "{bytes_in_full} bytes, what caches share once, and with what was taken out and can still be read"
+        ),
+    }
+}
+
 /// The four numbers of one cache, or of all of them.
-pub fn four_stats(path_count: u64, stored_bytes: u64, traffic: &Traffic) -> Vec<Stat> {
+pub fn four_stats(path_count: u64, stored: Stat, traffic: &Traffic) -> Vec<Stat> {
     let lookups = traffic.lookups();
     vec![
         Stat {
@@ -62,11 +83,7 @@ pub fn four_stats(path_count: u64, stored_bytes: u64, traffic: &Traffic) -> Vec<
             word: if path_count == 1 { "path" } else { "paths" },
             title: "Store paths that can be pulled".to_owned(),
         },
-        Stat {
-            value: format::bytes(stored_bytes),
-            word: "stored",
-            title: format!("{} bytes of compressed NARs", format::count(stored_bytes)),
-        },
+        stored,
         Stat {
             value: format::percent(traffic.narinfo_hits, lookups),
             word: "hit rate, 30 days",
@@ -82,7 +99,8 @@ pub fn four_stats(path_count: u64, stored_bytes: u64, traffic: &Traffic) -> Vec<
 
 #[component]
 fn Now(overview: Overview) -> impl IntoView {
-    let stats = four_stats(overview.path_count, overview.stored_bytes, &overview.traffic);
+    let size = if overview.is_on_disk { on_disk } else { stored };
+    let stats = four_stats(overview.path_count, size(overview.stored_bytes), &overview.traffic);
     let attention = if overview.attention.is_empty() {
         view! {
             <p class="flex items-center gap-2 px-4 py-3 text-soft">

@@ -68,9 +68,9 @@ fn TokenForm(caches: Vec<String>) -> impl IntoView {
                 error
             />
             <Select name="cache" label="Cache" options value=chosen error />
-            <Choices name="scope" legend="Right" choices=&SCOPES value="push" error />
-            <Choices name="owner" legend="Stands for" choices=&OWNERS value=owner error />
-            <Select name="expires_days" label="Ends" options=ends value="90" error />
+            <Choices name="scope" legend="Access" choices=&SCOPES value="push" error />
+            <Choices name="owner" legend="Belongs to" choices=&OWNERS value=owner error />
+            <Select name="expires_days" label="Expires" options=ends value="90" error />
             <div class="flex gap-2">
                 <Submit label="Create token" pending=action.pending() />
                 <LinkButton href="/tokens" label="Cancel" look=Look::Quiet />

@@ -39,11 +39,11 @@ pub fn Tokens() -> impl IntoView {
 
 const COLUMNS: [Column; 7] = [
     words("Token"),
-    words("Opens"),
-    words("Stands for"),
+    words("Access"),
+    words("Belongs to"),
     numbers("Created"),
     numbers("Last used"),
-    numbers("Ends"),
+    numbers("Expires"),
     numbers(""),
 ];
 
@@ -107,7 +107,7 @@ fn Created(created: CreatedToken) -> impl IntoView {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Life {
     Good,
-    Ended,
+    Expired,
     Revoked,
 }
 
@@ -115,7 +115,7 @@ impl Life {
     fn of(token: &TokenRow, now: Timestamp) -> Life {
         match (token.revoked_at, token.expires_at) {
             (Some(_), _) => Life::Revoked,
-            (None, Some(end)) if end <= now => Life::Ended,
+            (None, Some(end)) if end <= now => Life::Expired,
             _ => Life::Good,
         }
     }
@@ -127,7 +127,7 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
     let life = Life::of(&token, now);
     let state = match life {
         Life::Good => ().into_any(),
-        Life::Ended => view! { <Badge tone=Tone::Plain glyph=icon::CLOCK word="ended" /> }.into_any(),
+        Life::Expired => view! { <Badge tone=Tone::Plain glyph=icon::CLOCK word="expired" /> }.into_any(),
         Life::Revoked => view! { <Badge tone=Tone::Fail glyph=icon::CROSSED word="revoked" /> }.into_any(),
     };
     let scope_tone = match token.scope {
@@ -148,7 +148,7 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
         Some(at) => view! { <When at /> }.into_any(),
         None => view! { <span class="text-dim">"never"</span> }.into_any(),
     };
-    let owner = stands_for(&token);
+    let owner = belongs_to(&token);
     let revocation = (life == Life::Good).then(|| {
         view! {
             <Confirm
@@ -172,20 +172,20 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
                     {state}
                 </span>
             </Cell>
-            <Cell label="Opens">
+            <Cell label="Access">
                 <span class="inline-flex flex-wrap items-center gap-x-1.5 gap-y-1">
                     <Badge tone=scope_tone glyph=icon::KEY_ROUND word=token.scope.as_str() />
                     {caches}
                 </span>
             </Cell>
-            <Cell label="Stands for">{owner}</Cell>
+            <Cell label="Belongs to">{owner}</Cell>
             <Cell label="Created" class="number">
                 <Ago at=token.created_at />
             </Cell>
             <Cell label="Last used" class="number">
                 <AgoOr at=token.last_used_at never="never" />
             </Cell>
-            <Cell label="Ends" class="number">
+            <Cell label="Expires" class="number">
                 {ends}
             </Cell>
             <Cell class="wide sm:text-end">{revocation}</Cell>
@@ -194,7 +194,7 @@ fn TokenCells(token: TokenRow, revoke: ServerAction<TokenRevoke>) -> impl IntoVi
 }
 
 /// A person, a cache, or the server.
-fn stands_for(token: &TokenRow) -> String {
+fn belongs_to(token: &TokenRow) -> String {
     match (&token.owner, &token.cache) {
         (Some(person), _) => person.clone(),
         (None, Some(_)) => "the cache".to_owned(),
@@ -222,7 +222,7 @@ mod tests {
             revoked_at: None,
         };
         assert!(Life::of(&token, Timestamp(9)) == Life::Good);
-        assert!(Life::of(&token, Timestamp(10)) == Life::Ended);
+        assert!(Life::of(&token, Timestamp(10)) == Life::Expired);
         token.revoked_at = Some(Timestamp(5));
         assert!(Life::of(&token, Timestamp(20)) == Life::Revoked);
     }

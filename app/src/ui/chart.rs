@@ -140,7 +140,15 @@ pub fn Chart(
                 <span class="text-sm text-soft">{sum}</span>
             </figcaption>
             {legend}
-            <div class="flex gap-2">
+            <div class="relative flex gap-2">
+                {(largest == 0)
+                    .then(|| {
+                        view! {
+                            <p class="absolute inset-0 grid place-items-center pr-16 text-sm text-dim">
+                                "Nothing in this time"
+                            </p>
+                        }
+                    })}
                 <svg
                     class="chart"
                     viewBox=format!("0 0 {WIDTH} {HEIGHT}")

@@ -9,7 +9,7 @@ pub const PALETTE: &str = "palette";
 
 const KEYS: [(&[&str], &str); 8] = [
     (&["⌘ or Ctrl", "K"], "Go anywhere"),
-    (&["/"], "Search on this page"),
+    (&["/"], "Search on this page, or go anywhere"),
     (&["g", "o"], "Go to the overview"),
     (&["g", "c"], "Go to the caches"),
     (&["g", "b"], "Go to the builders"),
@@ -95,8 +95,9 @@ mod listen {
                         return;
                     }
                     "/" => {
-                        if focus_search() {
-                            event.prevent_default();
+                        event.prevent_default();
+                        if !focus_search() {
+                            dialog::open(PALETTE);
                         }
                         return;
                     }

@@ -6,7 +6,7 @@ use leptos_router::hooks::use_location;
 #[component]
 pub fn Tabs(#[prop(into)] label: String, children: Children) -> impl IntoView {
     view! {
-        <nav class="-mt-2 mb-6 overflow-x-auto border-b border-line" aria-label=label>
+        <nav class="tabs -mt-2 mb-6 overflow-x-auto border-b border-line" aria-label=label>
             <ul class="flex gap-5">{children()}</ul>
         </nav>
     }

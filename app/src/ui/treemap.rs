@@ -1,9 +1,11 @@
 //! Bricks in a wall, each as large as what it stands for: where the bytes are, at a glance. Drawn on the server.
 
+use iglu_api::format;
 use leptos::prelude::*;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Brick {
+    /// In bytes.
     pub size: u64,
     pub name: String,
     pub title: String,
@@ -81,9 +83,12 @@ pub fn Treemap(
                 >
                     <title>{brick.title}</title>
                     <rect width="100%" height="100%"></rect>
-                    <text x="7" y="17">
-                        {brick.name}
-                    </text>
+                    <foreignObject width="100%" height="100%">
+                        <div class="brick-words">
+                            <p>{brick.name}</p>
+                            <p>{format::bytes(brick.size)}</p>
+                        </div>
+                    </foreignObject>
                 </svg>
             };
             match brick.href {

@@ -44,6 +44,8 @@ pub struct Setting {
     pub name: String,
     /// What was set; `None` where the default holds.
     pub value: Option<String>,
+    /// What holds where nothing is set, in words; `None` where that is nothing.
+    pub default: Option<String>,
 }
 
 /// A change that somebody made.

@@ -14,8 +14,11 @@ pub struct Overview {
     pub caches: Vec<CacheSummary>,
     /// Paths of all these caches.
     pub path_count: u64,
-    /// Bytes on disk. A NAR shared by several caches counts once for those who see all caches.
+    /// Bytes of NAR files. For those who see all caches a NAR shared by several counts once, and what was taken out and can still be
+    /// read counts too.
     pub stored_bytes: u64,
+    /// Whether these bytes are all that there are on disk, instead of a sum over the caches.
+    pub is_on_disk: bool,
     /// The last 30 days over all these caches.
     pub traffic: Traffic,
     /// Newest first.

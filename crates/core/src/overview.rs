@@ -85,6 +85,7 @@ impl Core {
                 false => caches.iter().map(|cache| cache.stored_bytes).sum(),
             },
             attention,
+            is_on_disk: caller.sees_all_caches(),
             caches,
             traffic,
             recent_pushes,

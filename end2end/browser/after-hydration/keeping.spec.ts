@@ -39,8 +39,8 @@ test("a path is looked at, pinned, kept, removed and put back", async ({ page, f
   await page.getByRole("dialog").getByRole("button", { name: "Remove path" }).click();
   await expect(page.getByRole("alert").filter({ hasText: "pin" })).toBeVisible();
   await page.getByRole("link", { name: "Pins", exact: true }).click();
-  await page.getByRole("button", { name: "End pin kept" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "End pin" }).click();
+  await page.getByRole("button", { name: "Unpin kept" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Unpin" }).click();
   await expect(page.getByText("Nothing is pinned.")).toBeVisible();
 
   await page.goto(address);

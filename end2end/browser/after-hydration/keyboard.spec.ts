@@ -100,14 +100,14 @@ test("a cache, a token and a pin by keys alone", async ({ page, fresh }) => {
   await expect(page.getByRole("table", { name: "Pins" })).toContainText("kept");
 
   // A dialog takes the keyboard and gives it back.
-  await tabTo(page, /^End pin kept$/);
+  await tabTo(page, /^Unpin kept$/);
   await page.keyboard.press("Enter");
   await expect(page.getByRole("dialog", { name: /kept/ })).toBeVisible();
   await page.keyboard.press("Escape");
   await expect(page.getByRole("dialog", { name: /kept/ })).toBeHidden();
-  await expect(page.getByRole("button", { name: "End pin kept" })).toBeFocused();
+  await expect(page.getByRole("button", { name: "Unpin kept" })).toBeFocused();
   await page.keyboard.press("Enter");
-  await tabTo(page, /^End pin$/);
+  await tabTo(page, /^Unpin$/);
   await page.keyboard.press("Enter");
   await expect(page.getByText("Nothing is pinned.")).toBeVisible();
   expect(await page.content()).not.toContain(admin.password);

@@ -138,6 +138,27 @@ async fn builders_runs_and_nodes_on_their_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn older_runs_are_a_page_further() {
+    let shop = Workshop::start().await.unwrap();
+    let mut ada = ada(&shop).await;
+    let mut form = fields("https://git.example.org/demo.git", "report");
+    form.extend([("name", "demo"), ("cache", "main")]);
+    leads_to(&ada.post("builder_create", &form).await, "/builders/demo");
+    for id in 1..=52 {
+        leads_to(&ada.post("run_start", &[("builder", "demo")]).await, &format!("/runs/{id}"));
+        ada.post("run_cancel", &[("id", &id.to_string())]).await;
+    }
+    let newest = ada.get("/builders/demo").await.text();
+    assert!(newest.contains("Run 52<") && newest.contains("Run 3<") && !newest.contains("Run 2<"), "{newest}");
+    assert!(newest.contains("href=\"/builders/demo?before=3\"") && !newest.contains("Newest"), "{newest}");
+    let older = ada.get("/builders/demo?before=3").await.text();
+    assert!(older.contains("Run 2<") && older.contains("Run 1<") && !older.contains("Run 3<"), "{older}");
+    assert!(older.contains("Newest") && !older.contains("?before="), "{older}");
+    assert_eq!(call(&mut ada, "run_list?builder=demo&before=2").await["runs"].as_array().unwrap().len(), 1);
+    assert!(ada.get("/builders/demo?before=1").await.text().contains("There are no older runs"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runs_follow_the_permissions_of_their_cache() {
     let shop = Workshop::start().await.unwrap();
     shop.forge.demo("demo").unwrap();

@@ -1,6 +1,6 @@
 //! The demo's builders: a forge that calls, nodes that take runs and tell of them, all through the doors of core that real ones use.
 
-use super::{Dice, OPERATOR};
+use super::{Dice, OPERATOR, Team};
 use anyhow::Context;
 use iglu_api::{
     BuilderName, CacheName, Reference, Repository, Timestamp,
@@ -9,10 +9,7 @@ use iglu_api::{
     run::{DerivationState, RunStart},
 };
 use iglu_core::{Core, Node, clock::Clock, webhook::Signed};
-use nix_compat::{
-    nixhash::Sha256,
-    store_path::{StorePath, StorePathHash},
-};
+use nix_compat::{nixhash::Sha256, store_path::StorePathHash};
 
 /// What a run builds, with the minutes that each takes.
 type Derivations = &'static [(&'static str, i64)];
@@ -90,15 +87,15 @@ impl<'a> Builds<'a> {
     }
 
     /// What is built on one day. How long that took, in milliseconds.
-    pub async fn day(&self, dice: &mut Dice, day: i64) -> anyhow::Result<i64> {
+    pub async fn day(&self, team: &mut Team<'_>, day: i64) -> anyhow::Result<i64> {
         let began = self.core.now().0;
-        for (at, (name, _, derivations)) in BUILDERS.into_iter().enumerate() {
-            let runs = if day % 7 >= 5 { dice.between(0, 2) } else { dice.between(1, 4) };
+        for (at, (name, cache, derivations)) in BUILDERS.into_iter().enumerate() {
+            let runs = if day % 7 >= 5 { team.dice.between(0, 2) } else { team.dice.between(1, 4) };
             for _ in 0..runs {
-                self.ask(dice, name, &self.secrets[at]).await?;
-                let node = &self.nodes[dice.between(0, self.nodes.len() as u64) as usize];
+                self.ask(&mut team.dice, name, &self.secrets[at]).await?;
+                let node = &self.nodes[team.dice.between(0, self.nodes.len() as u64) as usize];
                 let claimed = self.core.run().claim(node).await?.context("a run was queued")?;
-                self.execute(dice, node, &claimed, derivations).await?;
+                self.execute(team, node, &claimed, (cache, derivations), day).await?;
             }
         }
         Ok(self.core.now().0 - began)
@@ -125,17 +122,19 @@ impl<'a> Builds<'a> {
 
     async fn execute(
         &self,
-        dice: &mut Dice,
+        team: &mut Team<'_>,
         node: &Node,
         claimed: &Assignment,
-        derivations: Derivations,
+        (cache, derivations): (&str, Derivations),
+        day: i64,
     ) -> anyhow::Result<()> {
         let (mut next, minute) = (0, Timestamp::MINUTE);
+        let pusher = self.core.token().caller(&claimed.token, "192.0.2.30").await?;
         let reference = claimed.reference.as_str();
-        let commit = if claimed.reference.is_commit() { reference.to_owned() } else { commit(dice) };
-        let subject = SUBJECTS[dice.between(0, SUBJECTS.len() as u64) as usize].to_owned();
+        let commit = if claimed.reference.is_commit() { reference.to_owned() } else { commit(&mut team.dice) };
+        let subject = SUBJECTS[team.dice.between(0, SUBJECTS.len() as u64) as usize].to_owned();
         let note = |text: &str| line(None, &format!("\u{1b}[2m{text}\u{1b}[0m"));
-        self.clock.advance(dice.between(2, 40) as i64 * Timestamp::SECOND);
+        self.clock.advance(team.dice.between(2, 40) as i64 * Timestamp::SECOND);
         let begun = vec![
             note(&format!("fetching {reference} of {}", claimed.spec.repository)),
             note(&format!("checked out {commit}")),
@@ -145,10 +144,10 @@ impl<'a> Builds<'a> {
         ];
         self.tell(node, claimed, &mut next, begun).await?;
         // One run in eight fails, in one of its derivations.
-        let failing = dice.between(0, 8 * derivations.len() as u64) as usize;
+        let failing = team.dice.between(0, 8 * derivations.len() as u64) as usize;
         for (at, (name, minutes)) in derivations.iter().enumerate() {
             let number = u32::try_from(at)?;
-            let hash = StorePathHash::fold(&Sha256::digest(&dice.roll().to_le_bytes()));
+            let hash = StorePathHash::fold(&Sha256::digest(&team.dice.roll().to_le_bytes()));
             let state = |state, reason: &str| RunEvent::Derivation {
                 number,
                 drv: format!("{hash}-{name}.drv"),
@@ -156,7 +155,7 @@ impl<'a> Builds<'a> {
                 at: self.core.now(),
                 reason: reason.to_owned(),
             };
-            if at > 0 && dice.between(0, 3) == 0 && at != failing {
+            if at > 0 && team.dice.between(0, 3) == 0 && at != failing {
                 self.tell(node, claimed, &mut next, vec![state(DerivationState::Substituted, "")]).await?;
                 continue;
             }
@@ -164,12 +163,12 @@ impl<'a> Builds<'a> {
             for step in ["unpacking sources", "configuring", "building", "running tests"] {
                 events.push(line(Some(number), step));
             }
-            let tests = dice.between(8, 40);
+            let tests = team.dice.between(8, 40);
             events.extend(
                 (1..=tests).map(|test| line(Some(number), &format!("test {test} of {tests} … \u{1b}[32mok\u{1b}[0m"))),
             );
             self.tell(node, claimed, &mut next, events).await?;
-            self.clock.advance(minutes * minute * dice.between(70, 140) as i64 / 100);
+            self.clock.advance(minutes * minute * team.dice.between(70, 140) as i64 / 100);
             if at == failing {
                 let said = "\u{1b}[31merror:\u{1b}[0m connection to the test database refused";
                 let reason = format!("{name} failed: builder exited with 1");
@@ -178,8 +177,10 @@ impl<'a> Builds<'a> {
                 let finished = vec![note(&reason), RunEvent::Finished { outcome: Outcome::Failed, reason }];
                 return self.tell(node, claimed, &mut next, finished).await;
             }
-            let path = StorePath::new(StorePathHash::fold(&Sha256::digest(&dice.roll().to_le_bytes())), name)?;
-            let pushed = RunEvent::Pushed { path: path.to_string(), nar_size: dice.between(1 << 16, 1 << 25) };
+            let output = format!("{name}-run{}", claimed.run);
+            let kib = team.dice.between(10, 60);
+            let path = team.push(&pusher, cache, &output, day, kib, Vec::new()).await?;
+            let pushed = RunEvent::Pushed { path: path.to_string(), nar_size: kib << 10 };
             self.tell(node, claimed, &mut next, vec![state(DerivationState::Built, ""), pushed]).await?;
         }
         let finished = vec![RunEvent::Finished { outcome: Outcome::Succeeded, reason: String::new() }];

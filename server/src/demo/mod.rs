@@ -4,7 +4,10 @@
 mod builds;
 
 use self::builds::Builds;
-use crate::{boot, progress::ProgressLine, settings::StoreSettings};
+use crate::{
+    out::say,
+    {boot, progress::ProgressLine, settings::StoreSettings},
+};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::Args;
@@ -16,7 +19,9 @@ use iglu_api::{
     retention::Retention,
     token::TokenCreate,
 };
-use iglu_core::{Cache, Caller, Core, Discretion, Limits, clock::Clock, push::Claim, reconcile::Reconciler, secret};
+use iglu_core::{
+    Cache, Caller, Client, Core, Discretion, Limits, clock::Clock, push::Claim, reconcile::Reconciler, secret,
+};
 use nix_compat::{
     compression::Compression,
     nar,
@@ -56,6 +61,8 @@ const PACKAGES: [(&str, u64, &[usize]); 24] = [
 /// The first package that the team itself changes every day.
 const OWN: usize = 12;
 const DAYS: i64 = 365;
+/// Who logged in how many days ago.
+const LAST_SEEN: [(&str, i64); 3] = [("grace", 1), ("linus", 2), ("barbara", 9)];
 /// Days at the end on which builders run.
 const BUILDING: i64 = 45;
 
@@ -79,7 +86,7 @@ pub async fn run(store: StoreSettings, command: DemoCommand) -> anyhow::Result<(
     let filled = fill(&core, &clock, command.days).await;
     core.close().await?;
     let password = filled?;
-    println!("the demo is made: start `iglu serve` with the same data and log in as ada with the password {password}");
+    say!("the demo is made: start `iglu serve` with the same data and log in as ada with the password {password}");
     Ok(())
 }
 
@@ -130,7 +137,7 @@ async fn fill(core: &Core, clock: &Clock, days: i64) -> anyhow::Result<String> {
     ] {
         core.member().set(&OPERATOR, cache, name, role).await?;
     }
-    let mut pushers = Vec::new();
+    let mut tokens = Vec::new();
     for (cache, name) in [("main", "ci-main"), ("staging", "ci-staging"), ("nightly", "ci-nightly")] {
         let create = TokenCreate {
             name: name.to_owned(),
@@ -140,8 +147,7 @@ async fn fill(core: &Core, clock: &Clock, days: i64) -> anyhow::Result<String> {
             expires_at: (name == "ci-staging").then(|| core.now().plus((days + 4) * Timestamp::DAY)),
             is_of_cache: true,
         };
-        let made = core.token().create(&OPERATOR, &create).await?;
-        pushers.push(core.token().caller(&made.token, "192.0.2.10").await?);
+        tokens.push(core.token().create(&OPERATOR, &create).await?.token);
     }
     let rules = Retention { used_days: Some(45), ..Retention::default() };
     core.retention().set(&OPERATOR, "nightly", &rules, true).await?;
@@ -151,7 +157,16 @@ async fn fill(core: &Core, clock: &Clock, days: i64) -> anyhow::Result<String> {
     let progress = ProgressLine::default();
     for day in 0..days {
         progress.show(|| format!("day {} of {days}", day + 1));
+        let mut pushers = Vec::new();
+        for token in &tokens {
+            pushers.push(core.token().caller(token, "192.0.2.10").await?);
+        }
         team.day(&pushers, day, days).await.with_context(|| format!("day {day}"))?;
+        for (name, _) in LAST_SEEN.iter().filter(|(_, before)| days - day == *before) {
+            let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0".to_owned();
+            let client = Client { address: "192.0.2.21".to_owned(), agent };
+            core.account().session_create(name, &password, &client).await?;
+        }
         // Runs take their time, which is a part of the day.
         let mut spent = 0;
         if day >= days - BUILDING {
@@ -159,7 +174,7 @@ async fn fill(core: &Core, clock: &Clock, days: i64) -> anyhow::Result<String> {
                 builds = Some(Builds::begin(core, clock).await?);
             }
             if let Some(builds) = &builds {
-                spent = builds.day(&mut team.dice, day).await?.min(Timestamp::DAY / 4);
+                spent = builds.day(&mut team, day).await?.min(Timestamp::DAY / 4);
             }
         }
         // A quarter of a day each, after which numbers are written.

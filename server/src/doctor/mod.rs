@@ -3,7 +3,10 @@
 mod outside;
 mod round_trip;
 
-use crate::{boot, settings::StoreSettings};
+use crate::{
+    out::say,
+    {boot, settings::StoreSettings},
+};
 use clap::Args;
 use iglu_api::format;
 use iglu_core::{Core, Limits, Location};
@@ -69,9 +72,9 @@ impl Findings {
                 Verdict::Odd => "odd ",
                 Verdict::Bad => "BAD ",
             };
-            println!("{word}  {what}: {told}");
+            say!("{word}  {what}: {told}");
             if let Some(cure) = cure {
-                println!("      {cure}");
+                say!("      {cure}");
             }
         }
     }
@@ -81,7 +84,7 @@ pub async fn run(store: StoreSettings, command: DoctorCommand) -> anyhow::Result
     let mut findings = Findings::default();
     examine(store, &mut findings).await;
     if command.json {
-        println!("{}", serde_json::json!({ "healthy": !findings.is_bad(), "findings": findings.0 }));
+        say!("{}", serde_json::json!({ "healthy": !findings.is_bad(), "findings": findings.0 }));
     } else {
         findings.print();
     }

@@ -6,7 +6,10 @@ mod source;
 mod take;
 mod target;
 
-use crate::{boot, progress::ProgressLine, settings::StoreSettings, signals::Signals, transfer::INCOMPLETE};
+use crate::{
+    out::say,
+    {boot, progress::ProgressLine, settings::StoreSettings, signals::Signals, transfer::INCOMPLETE},
+};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use futures_util::{Stream, StreamExt};
@@ -98,9 +101,9 @@ pub async fn run(store: StoreSettings, command: ImportCommand) -> anyhow::Result
     core.close().await?;
     let report = done?;
     if command.json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     } else {
-        println!("{}", report.text());
+        say!("{}", report.text());
     }
     Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }

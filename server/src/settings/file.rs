@@ -100,6 +100,15 @@ fn told(command: Command, arg: &Arg, values: &[String]) -> Command {
     names.into_iter().fold(command, |command, name| command.mut_subcommand(name, |sub| sub.mut_arg(id, tell)))
 }
 
+/// What a flag is for, and what holds without it.
+pub fn about(arg: &Arg) -> (String, Option<String>) {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    match help.rsplit_once(" [default: ") {
+        Some((meaning, default)) => (meaning.to_owned(), Some(default.trim_end_matches(']').to_owned())),
+        None => (help, None),
+    }
+}
+
 /// The settings in force for administrators to see, by their names in a file. What may hold a secret is only said to be set.
 pub fn shown(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
     let matches = matches.subcommand_matches(SERVE).unwrap_or(matches);
@@ -107,11 +116,11 @@ pub fn shown(command: &Command, matches: &ArgMatches) -> Vec<Setting> {
         let raw = matches.try_get_raw(arg.get_id().as_str()).ok().flatten();
         let value = raw.map(|values| values.map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(", "));
         let value = if arg.is_hide_env_values_set() { value.map(|_| "(hidden)".to_owned()) } else { value };
-        Setting { name: arg.get_id().to_string(), value }
+        Setting { name: arg.get_id().to_string(), value, default: about(arg).1 }
     };
     let mut lines: Vec<Setting> = all(command).map(show).collect();
     let master_key = std::env::var_os("IGLU_MASTER_KEY").map(|_| "(hidden)".to_owned());
-    lines.push(Setting { name: "master_key".to_owned(), value: master_key });
+    lines.push(Setting { name: "master_key".to_owned(), value: master_key, default: None });
     lines
 }
 

@@ -7,7 +7,7 @@ mod span;
 mod store;
 
 #[cfg(test)]
-pub use file::{all, is_shared};
+pub use file::{about, all, is_shared};
 pub use file::{shown, with_file};
 pub use serve::{LogFormat, NodeSettings, ServeSettings};
 pub use span::Span;

@@ -1,6 +1,7 @@
 //! Which server verbs go to, and with what token: flags, variables, or what `iglu login` keeps for this person.
 
 use super::api::Api;
+use crate::out::say;
 use anyhow::{Context, bail};
 use clap::Args;
 use iglu_api::cache::CacheSummary;
@@ -85,7 +86,7 @@ impl LoginCommand {
         let api = Api::there(server.clone(), Some(token.clone()))?;
         let caches: Vec<CacheSummary> = api.get("caches").await?;
         Kept { server: server.clone(), token }.store()?;
-        println!("{server}: the token is good, {} caches can be seen", caches.len());
+        say!("{server}: the token is good, {} caches can be seen", caches.len());
         Ok(())
     }
 }
@@ -94,8 +95,8 @@ impl LogoutCommand {
     pub fn run(self) -> anyhow::Result<()> {
         let file = file()?;
         match fs::remove_file(&file) {
-            Ok(()) => println!("forgotten; the token itself lives on until it is revoked"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => println!("nothing was remembered"),
+            Ok(()) => say!("forgotten; the token itself lives on until it is revoked"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => say!("nothing was remembered"),
             Err(error) => return Err(error).with_context(|| format!("removing {}", file.display())),
         }
         Ok(())

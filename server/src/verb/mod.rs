@@ -14,6 +14,7 @@ mod run;
 pub use api::Api;
 pub use login::{LoginCommand, LogoutCommand};
 
+use crate::out::say;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -100,8 +101,8 @@ pub async fn run(verb: ServerVerb) -> anyhow::Result<()> {
 /// Prints one line of JSON, or words.
 pub fn print(as_json: bool, json: &Value, text: &str) {
     if as_json {
-        println!("{json}");
+        say!("{json}");
     } else if !text.is_empty() {
-        println!("{text}");
+        say!("{text}");
     }
 }

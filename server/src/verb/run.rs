@@ -10,9 +10,9 @@ use iglu_api::{
     Reference, ansi, format,
     run::{LogPart, RunDetail, RunRow, RunStart, RunStarted, RunState},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
     time::Duration,
 };
 
@@ -126,7 +126,11 @@ async fn followed(api: &Api, id: u64, to_the_end: bool) -> Said {
             let part: LogPart = api.get(&format!("runs/{id}/log?{wanted}")).await?;
             for line in &part.lines {
                 let text = if is_terminal { ansi::for_terminal(&line.text) } else { ansi::plain(&line.text) };
-                writeln!(out, "{text}")?;
+                match writeln!(out, "{text}") {
+                    // Whoever read it has read enough.
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok((Value::Null, String::new())),
+                    written => written?,
+                }
             }
             first = part.first + part.lines.len() as u64;
             if first >= part.line_count {

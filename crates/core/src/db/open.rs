@@ -130,8 +130,8 @@ async fn open_sqlite(path: &Path, opening: Opening) -> Result<(Db, Schema)> {
         .foreign_keys(true)
         // Other processes (`iglu admin`) write for milliseconds.
         .busy_timeout(Duration::from_secs(10))
-        // Of each connection, in KiB. The file is not mapped into memory: where the disk fails, that would end the program, and
-        // every connection's share of it would look like memory of its own.
+        // In KiB. The file is not mapped into memory: where the disk fails, that would end the program, and every connection's share
+        // of it would look like memory of its own.
         .pragma("cache_size", "-16384")
         .pragma("temp_store", "MEMORY");
     let write = SqlitePoolOptions::new()
@@ -150,7 +150,9 @@ async fn open_sqlite(path: &Path, opening: Opening) -> Result<(Db, Schema)> {
     if schema.before != schema.after {
         SQLITE_MIGRATIONS.run(&write).await.map_err(migration_failed)?;
     }
-    let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+    // Each of them remembers by itself what the system remembers for all.
+    let options = options.read_only(true).pragma("cache_size", "-4096");
+    let read = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
     Ok((Db::Sqlite { read, write }, schema))
 }
 

@@ -19,6 +19,8 @@ pub fn render(file: &str, text: &str) -> Rendered {
     let (mut title, mut groups) = (String::new(), Vec::<(String, Vec<(String, String)>)>::new());
     let (mut heading, mut link) = (None, None);
     let mut words = String::new();
+    // The heads of a table, and which of its cells comes next; none in the head itself.
+    let (mut columns, mut column) = (Vec::<String>::new(), None::<usize>);
     for event in Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH) {
         let event = match event {
             // Nothing of a document is more than text.
@@ -68,6 +70,34 @@ pub fn render(file: &str, text: &str) -> Rendered {
                 events.push(event);
                 Event::Html("</div>".into())
             }
+            Event::Start(Tag::TableHead) => {
+                columns.clear();
+                column = None;
+                event
+            }
+            Event::Start(Tag::TableRow) => {
+                column = Some(0);
+                event
+            }
+            Event::Start(Tag::TableCell) => match &mut column {
+                None => {
+                    words.clear();
+                    event
+                }
+                // On a phone, where the head is not seen, each cell says what it is.
+                Some(at) => {
+                    *at += 1;
+                    let label = columns.get(*at - 1).map(String::as_str).unwrap_or_default();
+                    Event::Html(format!("<td data-label=\"{}\">", escaped(label)).into())
+                }
+            },
+            Event::End(TagEnd::TableCell) => match column {
+                None => {
+                    columns.push(words.clone());
+                    event
+                }
+                Some(_) => Event::Html("</td>".into()),
+            },
             Event::Start(Tag::CodeBlock(_)) => {
                 Event::Html("<pre tabindex=\"0\" role=\"group\" aria-label=\"Code\"><code>".into())
             }
@@ -145,5 +175,6 @@ mod tests {
         assert!(page.html.contains("<h2 id=\"one-two\">One two</h2>"), "{}", page.html);
         assert!(!page.html.contains("<b>") && !page.html.contains("<script"), "{}", page.html);
         assert!(page.html.contains("a &lt;b&gt; &amp;&amp; c"), "{}", page.html);
+        assert!(page.html.contains("<th>a</th>") && page.html.contains("<td data-label=\"a\">1</td>"), "{}", page.html);
     }
 }
