@@ -125,6 +125,10 @@ async fn scripts_do_what_pages_do() {
     assert_eq!(admin.get("caches/main/retention").await["pushed_days"], 30);
     admin.refused(Method::PUT, "caches/main/retention", Some(json!({ "pushed_days": 0 })), 400, "pushed_days").await;
     admin.refused(Method::PUT, "caches/main/retention", Some(json!({ "days": 1 })), 400, "").await;
+    // More than databases count.
+    let huge = |field: &str| Some(json!({ field: 1_u64 << 63 }));
+    admin.refused(Method::PUT, "caches/main/retention", huge("bytes"), 400, "bytes").await;
+    admin.refused(Method::PUT, "caches/main/limits", huge("upload_bytes"), 400, "upload_bytes").await;
     let preview = admin.send(Method::POST, "caches/main/retention/preview", json!({ "bytes": 0 })).await;
     assert_eq!((&preview["all_paths"], &preview["paths"]), (&2.into(), &0.into()), "nothing is old enough");
     let run = admin.send(Method::POST, "caches/main/removals", Value::Null).await;

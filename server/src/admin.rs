@@ -3,9 +3,10 @@
 
 use crate::{
     boot,
-    settings::StoreSettings,
+    settings::{MASTER_KEY, StoreSettings},
     verb::{Api, Verb, print},
 };
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use iglu_core::{
     Core, Limits,
@@ -62,28 +63,40 @@ async fn with_core<T>(store: &StoreSettings, does: impl AsyncFnOnce(&Core) -> an
 async fn replace_keys(store: &StoreSettings, yes: bool) -> anyhow::Result<(Value, String)> {
     boot::require_database(store)?;
     let _alone = boot::alone(store)?;
-    let found = if yes {
-        key_loss::replace(&store.location(), &store.master_key_or_new()?, Clock::default().now()).await?
-    } else {
-        let master = store.has_master_key().then(|| store.master_key_or_new()).transpose()?;
-        key_loss::find(&store.location(), master.as_ref()).await?
+    let place = store.master_key_place();
+    if !store.has_master_key() {
+        // One that is made here may be another than the server's, whose keys would all be taken for lost.
+        bail!(
+            "there is no master key {place}. If the server gets one from elsewhere, by {MASTER_KEY} or --master-key-file, give it here \
+             too. If no copy of it is anywhere, make another one: (umask 077; openssl rand -hex 32 > {place})"
+        );
+    }
+    let master = store.master_key()?;
+    let found = match yes {
+        true => key_loss::replace(&store.location(), store.opening(), &master, Clock::default().now()).await?,
+        false => key_loss::find(&store.location(), &master).await?,
     };
     let mut lines: Vec<String> = found
         .iter()
         .map(|LostKeys { cache, lost, public_key }| {
             let lost = lost.join(", ");
             match public_key {
-                Some(key) => format!("{cache}: {lost} is retired; machines have to trust {key}"),
-                None if yes => format!("{cache}: {lost} is retired; its other keys go on"),
-                None => format!("{cache}: {lost} cannot be opened"),
+                Some(key) => format!("{cache}: retired {lost}; machines have to trust {key}"),
+                None if yes => format!("{cache}: retired {lost}; its other keys go on"),
+                None => format!("{cache}: {lost}"),
             }
         })
         .collect();
+    if !found.is_empty() && !yes {
+        lines.insert(0, format!("The master key {place} does not open:"));
+    }
     lines.push(match (found.is_empty(), yes) {
-        (true, _) => format!("{} opens every signing key. Nothing was to be done.", store.master_key_place()),
-        (false, true) => "Start the server: what is there is signed again by and by.".to_owned(),
+        (true, _) => format!("The master key {place} opens every signing key. Nothing was to be done."),
+        (false, true) => {
+            "Start the servers, each with this master key: what is there is signed again by and by.".to_owned()
+        }
         (false, false) => {
-            "Nothing was changed. If there is no copy of the master key anywhere, --yes retires these keys.".to_owned()
+            "Nothing was changed. If no copy of the right master key is anywhere, --yes retires these keys.".to_owned()
         }
     });
     Ok((json!({ "caches": found, "is_done": yes }), lines.join("\n")))

@@ -14,7 +14,8 @@ use crate::{
 use anyhow::{Context, bail};
 use iglu_api::{Timestamp, instance::Setting};
 use iglu_core::{
-    Core, CoreConfig, Error, Limits, Location, Rates, Schema, StorageSettings, clock::Clock, reconcile::Reconciler,
+    Core, CoreConfig, Error, Limits, Location, Rates, Schema, StorageSettings, clock::Clock, key_loss,
+    reconcile::Reconciler,
 };
 use ops::Condition;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -85,6 +86,14 @@ pub async fn open_core_at(
 ) -> anyhow::Result<Core> {
     let data = store.data();
     std::fs::create_dir_all(&data).with_context(|| format!("making the data folder {}", data.display()))?;
+    if !store.has_master_key() && key_loss::is_needed(&store.location(), store.opening()).await? {
+        // A fresh key would open nothing, and look like the right one.
+        bail!(
+            "the master key {} is missing, and the database was filled with one: put it back from where a copy is kept, or \
+             see `iglu admin replace-keys` where there is none",
+            store.master_key_place()
+        );
+    }
     let config = CoreConfig {
         database: store.location(),
         opening: store.opening(),

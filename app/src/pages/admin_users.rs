@@ -64,7 +64,7 @@ pub fn AdminUsers() -> impl IntoView {
 }
 
 const COLUMNS: [Column; 6] =
-    [words("User"), words("Role"), words("In"), numbers("Created"), numbers("Last seen"), numbers("")];
+    [words("User"), words("Role"), words("In"), numbers("Created").quiet(), numbers("Last seen"), numbers("")];
 
 #[component]
 fn Page(page: UserPage, created: Option<CreatedInvitation>, acts: Acts) -> impl IntoView {
@@ -185,7 +185,7 @@ fn User(user: UserRow, acts: Acts) -> impl IntoView {
             </Cell>
             <Cell label="Role">{role}</Cell>
             <Cell label="In">{caches}</Cell>
-            <Cell label="Created" class="number">
+            <Cell label="Created" class="number quiet">
                 <Ago at=user.created_at />
             </Cell>
             <Cell label="Last seen" class="number">

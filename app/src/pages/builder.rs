@@ -154,64 +154,62 @@ pub fn BuilderRuns() -> impl IntoView {
     let before = Memo::new(move |_| query.with(|query| query.get_str("before").and_then(|before| before.parse().ok())));
     let shown = Resource::new_blocking(move || (name.get(), before.get()), |(name, before)| run_list(name, before));
     reload_on(|event| matches!(event, LiveEvent::RunsChanged), move || shown.refetch());
-    when_loaded(builder.detail, move |builder| {
-        let base = format!("/builders/{}", builder.name);
-        let runs = part_when_loaded(shown, move |RunsShown { runs, has_more }| {
-            let is_later = before.get_untracked().is_some();
-            let Some(last) = runs.last().map(|run| run.id) else {
-                let sentence = match is_later {
-                    true => "There are no older runs.",
-                    false => {
-                        "It has not run yet. Run it now, or from a terminal: iglu run start, with its name and --follow."
-                    }
-                };
-                let view = view! {
-                    <div class="card">
-                        <Empty sentence />
-                    </div>
-                };
-                return Some(view.into_any());
+    // Why there is no builder, the runs say.
+    let facts = part_when_loaded(builder.detail, |builder| Some(view! { <Facts builder /> }.into_any()));
+    let runs = when_loaded(shown, move |RunsShown { runs, has_more }| {
+        let base = format!("/builders/{}", name.get_untracked());
+        let is_later = before.get_untracked().is_some();
+        let Some(last) = runs.last().map(|run| run.id) else {
+            let sentence = match is_later {
+                true => "There are no older runs.",
+                false => {
+                    "It has not run yet. Run it now, or from a terminal: iglu run start, with its name and --follow."
+                }
             };
-            let newest = is_later.then(|| base.clone());
-            let older = has_more.then(|| format!("{base}?before={last}"));
             let view = view! {
-                <div>
-                    <RunTable caption="Runs" runs />
-                    <Older label="Parts of the runs" newest older />
+                <div class="card">
+                    <Empty sentence />
                 </div>
             };
-            Some(view.into_any())
-        });
-        let systems = if builder.spec.systems.is_empty() {
-            "that of the node".to_owned()
-        } else {
-            builder.spec.systems.join(", ")
+            return view.into_any();
         };
-        view! {
-            <div class="flex flex-col gap-6">
-                <dl class="facts card p-4">
-                    <Fact word="Builds">
-                        <span class="line-clamp-3 break-words">{what(&builder.spec.what)}</span>
-                    </Fact>
-                    <Fact word="Systems">{systems}</Fact>
-                    <Fact word="Runs">
-                        {triggers(&builder.spec.triggers)}
-                        {builder.next_at.map(|at| view! { <span class="text-dim">", next " <When at /></span> })}
-                    </Fact>
-                    <Fact word="Trend">
-                        <Trend runs=builder.runs />
-                    </Fact>
-                    <Fact word="Made">
-                        <Ago at=builder.created_at />
-                        " by "
-                        {builder.created_by}
-                    </Fact>
-                </dl>
-                {runs}
+        let newest = is_later.then(|| base.clone());
+        let older = has_more.then(|| format!("{base}?before={last}"));
+        let view = view! {
+            <div>
+                <RunTable caption="Runs" runs />
+                <Older label="Parts of the runs" newest older />
             </div>
-        }
-        .into_any()
-    })
+        };
+        view.into_any()
+    });
+    view! { <div class="flex flex-col gap-6">{facts} {runs}</div> }
+}
+
+#[component]
+fn Facts(builder: BuilderDetail) -> impl IntoView {
+    let systems =
+        if builder.spec.systems.is_empty() { "that of the node".to_owned() } else { builder.spec.systems.join(", ") };
+    view! {
+            <dl class="facts card p-4">
+                <Fact word="Builds">
+                    <span class="line-clamp-3 break-words">{what(&builder.spec.what)}</span>
+                </Fact>
+                <Fact word="Systems">{systems}</Fact>
+                <Fact word="Runs">
+                    {triggers(&builder.spec.triggers)}
+                    {builder.next_at.map(|at| view! { <span class="text-dim">", next " <When at /></span> })}
+                </Fact>
+                <Fact word="Trend">
+                    <Trend runs=builder.runs />
+                </Fact>
+                <Fact word="Made">
+                    <Ago at=builder.created_at />
+                    " by "
+                    {builder.created_by}
+                </Fact>
+            </dl>
+    }
 }
 
 #[component]

@@ -54,7 +54,7 @@ pub fn CachePins() -> impl IntoView {
 }
 
 const COLUMNS: [Column; 6] =
-    [words("Pin"), words("Newest path"), words("Keeps"), words("By"), numbers("Pinned"), numbers("")];
+    [words("Pin"), words("Newest path"), words("Keeps"), words("By").quiet(), numbers("Pinned"), numbers("")];
 
 #[component]
 fn Pins(pins: Vec<PinRow>, cache: String, remove: ServerAction<PinRemove>) -> impl IntoView {
@@ -138,7 +138,7 @@ fn Pin(number: usize, pin: PinRow, cache: String, may_remove: bool, remove: Serv
                 {keeps(newest.keep)}
                 {ends}
             </Cell>
-            <Cell label="By" class="whole break-words">
+            <Cell label="By" class="whole quiet break-words">
                 {newest.created_by}
             </Cell>
             <Cell label="Pinned" class="number">

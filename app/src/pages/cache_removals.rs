@@ -53,8 +53,7 @@ fn RemovalRow(removal: Removal, cache: String, undo: ServerAction<RemovalUndo>) 
         RemovalState::Failed => (Tone::Fail, icon::CROSSED),
         RemovalState::Undone => (Tone::Plain, icon::LEFT),
     };
-    let can_undo = removal.state == RemovalState::Done && removal.undo_until.is_some_and(|until| until > now);
-    let back = can_undo.then(|| {
+    let back = removal.can_undo(now).then(|| {
         view! {
             <ActionForm action=undo>
                 <input r#type="hidden" name="cache" value=cache />

@@ -15,11 +15,11 @@ use crate::{
         stat::{Stat, Stats},
         store_path::StorePath,
         table::{Cell, Column, Row, Table, numbers, words},
-        time::Ago,
+        time::{Ago, Now},
     },
 };
 use iglu_api::{
-    format,
+    Timestamp, format,
     retention::{PlannedPath, Preview, Retention},
 };
 use leptos::prelude::*;
@@ -75,10 +75,10 @@ pub fn CacheRetention() -> impl IntoView {
 
 /// Said to who comes from the page of a path that was removed.
 #[component]
-fn JustRemoved() -> impl IntoView {
+fn JustRemoved(can_undo: bool) -> impl IntoView {
     let query = use_query_map();
     move || {
-        query.with(|query| query.get_str("removed").is_some()).then(|| {
+        (can_undo && query.with(|query| query.get_str("removed").is_some())).then(|| {
             view! {
                 <p class="card flex flex-wrap gap-x-2 px-4 py-3" role="status">
                     "The path is taken out of the cache. For a day it can be put back:"
@@ -97,6 +97,8 @@ fn Loaded(page: RetentionPage, asked: Option<RulesText>, cache: String, actions:
     let takes_all = preview.as_ref().is_some_and(|preview| preview.paths > 0 && preview.paths == preview.all_paths);
     let text = asked.unwrap_or_else(|| RulesText::of(&rules));
     let is_saved = previewed == rules;
+    let now = use_context::<Now>().map_or(Timestamp(0), Now::untracked);
+    let can_undo = removals.first().is_some_and(|newest| newest.can_undo(now));
     let of = cache.clone();
     let preview = match preview {
         Some(preview) => view! { <Previewed preview is_saved takes_all cache=of run=actions.run /> }.into_any(),
@@ -109,7 +111,7 @@ fn Loaded(page: RetentionPage, asked: Option<RulesText>, cache: String, actions:
     };
     view! {
         <div class="flex flex-col gap-8">
-            <JustRemoved />
+            <JustRemoved can_undo />
             <Rules text refused seen=rules takes_all cache=cache.clone() set=actions.set />
             <section class="flex flex-col gap-3" aria-labelledby="preview">
                 <h2 id="preview" class="text-lg font-semibold">

@@ -41,7 +41,7 @@ pub fn CacheStatistics() -> impl IntoView {
                             </h2>
                             <Spans chosen=statistics.span address />
                         </div>
-                        <Charts statistics with_size=true />
+                        <Charts statistics />
                         <Top paths=top cache=cache.name.get_untracked() />
                         <p class="text-sm text-dim">"Times are UTC. The last bar is not over yet. Clients are counted about, and no address of theirs is kept."</p>
                     </section>

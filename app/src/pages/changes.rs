@@ -130,7 +130,7 @@ fn Rows(page: AuditPage, search: String, is_later: bool, at: String) -> impl Int
 fn Line(row: AuditRow) -> impl IntoView {
     view! {
         <Row>
-            <Cell class="wide">
+            <Cell class="wide min-w-32">
                 <span class="font-medium break-words">{row.actor}</span>
             </Cell>
             <Cell label="Did" class="whole">

@@ -18,12 +18,7 @@ fn when(span: Span, at: Timestamp) -> String {
 }
 
 #[component]
-pub fn Charts(
-    statistics: Statistics,
-    /// With the size of the cache.
-    #[prop(optional)]
-    with_size: bool,
-) -> impl IntoView {
+pub fn Charts(statistics: Statistics) -> impl IntoView {
     let Statistics { span, points, total, nar_requests, days, .. } = statistics;
     let bars = |parts: &dyn Fn(&Point) -> Vec<u64>| -> Vec<Bar> {
         points.iter().map(|point| Bar { when: when(span, point.at), parts: parts(point) }).collect()
@@ -49,16 +44,14 @@ pub fn Charts(
         bars: bars(&|point| vec![point.traffic.pushed_paths]),
         number: format::count,
     };
-    let size = with_size.then(|| {
-        let now = points.last().and_then(|point| point.size).unwrap_or_default();
-        ChartData {
-            title: "Stored",
-            sum: format!("{} in {} paths", format::bytes(now.1), format::count(now.0)),
-            parts: &["stored"],
-            bars: bars(&|point| point.size.map(|(_, bytes)| bytes).into_iter().collect()),
-            number: format::bytes,
-        }
-    });
+    let now = points.last().and_then(|point| point.size).unwrap_or_default();
+    let stored = ChartData {
+        title: "Stored",
+        sum: format!("{} in {} paths", format::bytes(now.1), format::count(now.0)),
+        parts: &["stored"],
+        bars: bars(&|point| point.size.map(|(_, bytes)| bytes).into_iter().collect()),
+        number: format::bytes,
+    };
     let clients = readers(
         "Clients a day",
         &["clients"],
@@ -90,17 +83,12 @@ pub fn Charts(
             })
         },
     );
-    // Five leave no hole where the last is twice as wide.
-    let columns = match with_size {
-        true => "lg:grid-cols-2",
-        false => "lg:grid-cols-2 2xl:grid-cols-3 lg:*:last:col-span-2",
-    };
     view! {
-        <div class=format!("grid gap-4 {columns}")>
+        <div class="grid gap-4 lg:grid-cols-2 2xl:grid-cols-3">
             <Chart data=served is_binary=true />
             <Chart data=lookups />
             <Chart data=pushed />
-            {size.map(|data| view! { <Chart data is_binary=true /> })}
+            <Chart data=stored is_binary=true />
             <Chart data=clients />
             <Chart data=waits />
         </div>

@@ -59,7 +59,7 @@ pub fn NodesPage() -> impl IntoView {
 }
 
 const COLUMNS: [Column; 6] =
-    [words("Node"), words("State"), words("Builds for"), words("Versions"), numbers("Seen"), numbers("")];
+    [words("Node"), words("State"), words("Builds for"), words("Versions").quiet(), numbers("Seen"), numbers("")];
 
 #[component]
 fn Page(
@@ -200,7 +200,7 @@ fn Line(node: NodeRow, acts: Acts) -> impl IntoView {
                 <span class="block break-words">{node.systems.join(", ")}</span>
                 <span class="block break-words text-dim">{node.features.join(", ")}</span>
             </Cell>
-            <Cell label="Versions" class="whole">
+            <Cell label="Versions" class="whole quiet">
                 {versions}
             </Cell>
             <Cell label="Seen" class="number">

@@ -6,16 +6,25 @@ use leptos::prelude::*;
 pub struct Column {
     pub word: &'static str,
     pub number: bool,
+    /// Left out where the table is narrow, and its cells, which are of the class `quiet`, with it.
+    pub quiet: bool,
+}
+
+impl Column {
+    /// The same, left out where the table is narrow.
+    pub const fn quiet(self) -> Column {
+        Column { quiet: true, ..self }
+    }
 }
 
 /// A column of words.
 pub const fn words(word: &'static str) -> Column {
-    Column { word, number: false }
+    Column { word, number: false, quiet: false }
 }
 
 /// A column of numbers.
 pub const fn numbers(word: &'static str) -> Column {
-    Column { word, number: true }
+    Column { word, number: true, quiet: false }
 }
 
 #[component]
@@ -28,7 +37,12 @@ pub fn Table(
     let heads = columns
         .iter()
         .map(|column| {
-            let class = if column.number { "number" } else { "" };
+            let class = match (column.number, column.quiet) {
+                (true, true) => "number quiet",
+                (true, false) => "number",
+                (false, true) => "quiet",
+                (false, false) => "",
+            };
             let word = if column.word.is_empty() {
                 view! { <span class="sr-only">"Actions"</span> }.into_any()
             } else {

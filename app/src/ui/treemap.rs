@@ -58,6 +58,37 @@ fn worst(row: &[f64], side: f64) -> f64 {
     row.iter().map(|area| (depth * depth / area).max(area / (depth * depth))).fold(0.0, f64::max)
 }
 
+/// What there is room for, on a page that is not narrow: the name and, below it, the size. On a phone the wall is a third as wide, and
+/// only bricks that are wide there too have words.
+fn words(brick: &Brick, width: f64, height: f64) -> Option<AnyView> {
+    const LINE: f64 = 17.0;
+    /// Of a letter, on average.
+    const LETTER: f64 = 6.5;
+    let letters = ((width - 14.0) / LETTER) as usize;
+    let short = |text: String| match text.chars().count() {
+        count if count <= letters => text,
+        _ => text.chars().take(letters.saturating_sub(1)).chain(['…']).collect(),
+    };
+    if letters < 3 || height < LINE + 5.0 {
+        return None;
+    }
+    let class = if width < WIDTH / 5.0 { "max-sm:hidden" } else { "" };
+    let size = (height >= 2.0 * LINE + 5.0).then(|| {
+        view! {
+            <text class=format!("brick-size {class}") x="7" y=(2.0 * LINE).to_string()>
+                {short(format::bytes(brick.size))}
+            </text>
+        }
+    });
+    let view = view! {
+        <text class=class x="7" y=LINE.to_string()>
+            {short(brick.name.clone())}
+        </text>
+        {size}
+    };
+    Some(view.into_any())
+}
+
 /// Places are percentages, so that the wall is as wide as its page while words keep their size; outlines are drawn by the picture, since
 /// the pages' policy lets no style into attributes.
 #[component]
@@ -81,14 +112,9 @@ pub fn Treemap(
                     width=percent(width, WIDTH)
                     height=percent(height, HEIGHT)
                 >
-                    <title>{brick.title}</title>
+                    <title>{brick.title.clone()}</title>
                     <rect width="100%" height="100%"></rect>
-                    <foreignObject width="100%" height="100%">
-                        <div class="brick-words">
-                            <p>{brick.name}</p>
-                            <p>{format::bytes(brick.size)}</p>
-                        </div>
-                    </foreignObject>
+                    {words(&brick, width, height)}
                 </svg>
             };
             match brick.href {

@@ -157,3 +157,10 @@ pub struct Removal {
     /// Until when it can be undone.
     pub undo_until: Option<Timestamp>,
 }
+
+impl Removal {
+    /// Whether what went can be put back.
+    pub fn can_undo(&self, now: Timestamp) -> bool {
+        self.state == RemovalState::Done && self.undo_until.is_some_and(|until| until > now)
+    }
+}

@@ -61,7 +61,7 @@ pub struct Point {
     pub traffic: Traffic,
     /// Downloads of NARs.
     pub nar_requests: u64,
-    /// Paths and bytes at the last look; `None` before the first one, and where several caches are added up.
+    /// Paths and bytes at the last look; `None` before the first one.
     pub size: Option<(u64, u64)>,
 }
 

@@ -4,8 +4,8 @@ use crate::{
     Address, Core,
     caller::{Caller, Discretion},
     clock,
-    db::{self, CacheUpdate, NewCache, NewKey},
-    directory::{Cache, sealing_purpose},
+    db::{self, CacheUpdate, NewCache},
+    directory::{Cache, sealed_key},
     error::{Error, Result},
     network::Networks,
 };
@@ -64,17 +64,13 @@ impl Caches<'_> {
         let core = self.0;
         check_filter_keys(&create.client_filter_keys)?;
         let name = create.name.as_str();
-        let sealed = key.map(|key| {
-            let sealed = core.master.seal(&sealing_purpose(name, key.name()), key.to_seed().as_slice());
-            (key.name(), *key.verifying_key().as_bytes(), sealed)
-        });
         let new = NewCache {
             name,
             is_public: create.visibility.is_public(),
             priority: create.priority.into(),
             compression: create.compression.as_str(),
             client_filter_keys: &create.client_filter_keys.join(" "),
-            key: sealed.as_ref().map(|(name, public_key, sealed_seed)| NewKey { name, public_key, sealed_seed }),
+            key: key.map(|key| sealed_key(&core.master, name, key)),
         };
         core.db.cache_insert(&new, &core.audit(caller, "cache.create", name)).await?;
         core.directory.reload(&core.db, &core.master).await

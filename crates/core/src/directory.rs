@@ -2,7 +2,7 @@
 
 use crate::{
     activity::Counters,
-    db::{CacheRow, ClientKeyRow, Db, KeyRow},
+    db::{CacheRow, ClientKeyRow, Db, KeyRow, NewKey},
     error::{Error, Result},
     network::Networks,
     secret::MasterKey,
@@ -214,6 +214,15 @@ impl Directory {
 /// What a signing key is sealed for; the database row cannot be given another name or cache.
 pub(crate) fn sealing_purpose(cache: &str, key: &str) -> String {
     format!("signing key {key} of cache {cache}")
+}
+
+/// A key as the database keeps it.
+pub(crate) fn sealed_key(master: &MasterKey, cache: &str, key: &SigningKey) -> NewKey {
+    NewKey {
+        name: key.name().to_owned(),
+        public_key: *key.verifying_key().as_bytes(),
+        sealed_seed: master.seal(&sealing_purpose(cache, key.name()), key.to_seed().as_slice()),
+    }
 }
 
 /// The rows that belong to one cache.

@@ -5,8 +5,8 @@ use crate::{
     Core,
     cache::fresh_key,
     caller::{Caller, Discretion},
-    db::{NewKey, Resigned},
-    directory::{Cache, sealing_purpose},
+    db::Resigned,
+    directory::{Cache, sealed_key},
     error::{Error, Result},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -86,9 +86,7 @@ impl Keys<'_> {
     async fn insert(&self, caller: &Caller, cache: &Cache, key: &SigningKey, action: &'static str) -> Result<()> {
         let core = self.0;
         let name = cache.name.as_str();
-        let sealed_seed = core.master.seal(&sealing_purpose(name, key.name()), key.to_seed().as_slice());
-        let public_key = key.verifying_key();
-        let new = NewKey { name: key.name(), public_key: public_key.as_bytes(), sealed_seed: &sealed_seed };
+        let new = sealed_key(&core.master, name, key);
         let audit = core.audit(caller, action, &format!("{} of {name}", key.name())).of(cache.id);
         core.db.key_insert(cache.id, &new, &audit).await?;
         core.directory.reload(&core.db, &core.master).await

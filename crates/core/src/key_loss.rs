@@ -3,14 +3,14 @@
 
 use crate::{
     cache::fresh_key,
-    db::{Audit, Db, KeyRow, Location, NewKey, Opening},
-    directory::sealing_purpose,
+    db::{Audit, Db, KeyRow, Location, Opening, ReplacedKeys},
+    directory::{sealed_key, sealing_purpose},
     error::{Error, Result},
     secret::MasterKey,
 };
 use iglu_api::Timestamp;
-use nix_compat::signing::SigningKey;
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// A cache with signing keys that the master key does not open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,90 +22,94 @@ pub struct LostKeys {
     pub public_key: Option<String>,
 }
 
-/// Which signing keys `master` does not open; all of them where there is none.
-///
-/// # Errors
-/// [`Error::Conflict`] while a server runs.
-pub async fn find(location: &Location, master: Option<&MasterKey>) -> Result<Vec<LostKeys>> {
-    work(location, master, None).await
+/// Whether anything in a database was sealed by a master key. The schema is brought up to date, as it is when a server starts.
+pub async fn is_needed(location: &Location, opening: Opening) -> Result<bool> {
+    let (db, _) = Db::open(location, opening).await?;
+    let is_needed = db.has_sealed().await;
+    db.close().await;
+    is_needed
 }
 
-/// Retires those keys, and makes a new one for each cache that has no other. It signs what is there by and by, as soon as a server runs.
+/// Which signing keys `master` does not open.
 ///
 /// # Errors
-/// [`Error::Conflict`] while a server runs.
-pub async fn replace(location: &Location, master: &MasterKey, at: Timestamp) -> Result<Vec<LostKeys>> {
-    work(location, Some(master), Some(at)).await
+/// [`Error::Conflict`] while a server runs on PostgreSQL.
+pub async fn find(location: &Location, master: &MasterKey) -> Result<Vec<LostKeys>> {
+    // Who only looks changes no schema.
+    let opening = Opening { migrates: false, ..Opening::default() };
+    work(location, opening, master, None).await
 }
 
-async fn work(location: &Location, master: Option<&MasterKey>, at: Option<Timestamp>) -> Result<Vec<LostKeys>> {
-    let (db, _) = Db::open(location, Opening::default()).await?;
-    // Held to the end, so that none begins meanwhile.
-    let mut candidacy = db.candidacy().await?;
-    if let Some(candidacy) = &mut candidacy
-        && !candidacy.try_lead().await?
-    {
-        let message = "a server runs on this database; stop every one of them first".to_owned();
+/// Retires those keys, and makes a new one for each cache that has no other: all of it or nothing. New keys sign what is there by and by,
+/// as soon as a server runs.
+///
+/// # Errors
+/// [`Error::Conflict`] while a server runs on PostgreSQL.
+pub async fn replace(
+    location: &Location,
+    opening: Opening,
+    master: &MasterKey,
+    at: Timestamp,
+) -> Result<Vec<LostKeys>> {
+    work(location, opening, master, Some(at)).await
+}
+
+async fn work(
+    location: &Location,
+    opening: Opening,
+    master: &MasterKey,
+    at: Option<Timestamp>,
+) -> Result<Vec<LostKeys>> {
+    let (db, _) = Db::open(location, opening).await?;
+    // A server would go on with the keys that it remembers. Nothing keeps one from starting later: it reads the new ones.
+    if !db.is_alone().await? {
+        let message = "a server, or a command, runs on this database; stop every one of them first".to_owned();
         return Err(Error::Conflict { field: "", message });
     }
-    let keys = db.key_list().await?;
-    let mut found = Vec::new();
+    let (keys, client_keys) = (db.key_list().await?, db.client_key_list().await?);
+    let (mut found, mut replaced) = (Vec::new(), Vec::new());
     for cache in db.cache_list().await? {
-        let of_cache = || keys.iter().filter(|key| key.cache_id == cache.id);
-        let (good, lost): (Vec<&KeyRow>, Vec<&KeyRow>) =
-            of_cache().filter(|key| key.retired_at.is_none()).partition(|key| {
-                let purpose = sealing_purpose(&cache.name, &key.name);
-                master.is_some_and(|master| master.open(&purpose, &key.sealed_seed).is_some())
-            });
+        let of_cache = keys.iter().filter(|key| key.cache_id == cache.id);
+        let mut taken: HashSet<&str> = of_cache.clone().map(|key| key.name.as_str()).collect();
+        taken.extend(client_keys.iter().filter(|key| key.cache_id == cache.id).map(|key| key.name.as_str()));
+        let (good, lost): (Vec<&KeyRow>, Vec<&KeyRow>) = of_cache
+            .filter(|key| key.retired_at.is_none())
+            .partition(|key| master.open(&sealing_purpose(&cache.name, &key.name), &key.sealed_seed).is_some());
         let Some(last) = lost.last() else { continue };
+        let names: Vec<String> = lost.iter().map(|key| key.name.clone()).collect();
         let mut public_key = None;
-        if let (Some(at), Some(master)) = (at, master) {
-            let fresh = good.is_empty().then(|| fresh_key(next_name(&last.name, of_cache()))).transpose()?;
-            let audit = Audit {
-                at: at.0,
-                actor: "operator".to_owned(),
-                action: "key.replace",
-                object: format!("{} of {}", names(&lost).join(", "), cache.name),
-                address: String::new(),
-                cache_id: Some(cache.id),
-            };
-            let sealed = fresh.as_ref().map(|key| sealed(master, &cache.name, key));
-            let new = fresh.as_ref().zip(sealed.as_ref()).map(|(key, (public_key, sealed_seed))| NewKey {
-                name: key.name(),
-                public_key,
-                sealed_seed,
+        if let Some(at) = at {
+            let fresh = good.is_empty().then(|| fresh_key(next_name(&last.name, &taken))).transpose()?;
+            public_key = fresh.as_ref().map(|key| key.verifying_key().to_string());
+            replaced.push(ReplacedKeys {
+                cache_id: cache.id,
+                lost: lost.iter().map(|key| key.id).collect(),
+                new: fresh.map(|key| sealed_key(master, &cache.name, &key)),
+                audit: Audit {
+                    at: at.0,
+                    actor: "operator".to_owned(),
+                    action: "key.replace",
+                    object: format!("{} of {}", names.join(", "), cache.name),
+                    address: String::new(),
+                    cache_id: Some(cache.id),
+                },
             });
-            let ids: Vec<i64> = lost.iter().map(|key| key.id).collect();
-            db.keys_replace(cache.id, &ids, new.as_ref(), &audit).await?;
-            public_key = fresh.map(|key| key.verifying_key().to_string());
         }
-        found.push(LostKeys { cache: cache.name.clone(), lost: names(&lost), public_key });
+        found.push(LostKeys { cache: cache.name.clone(), lost: names, public_key });
     }
-    if let Some(candidacy) = candidacy {
-        candidacy.end().await;
-    }
+    db.keys_replace(&replaced).await?;
     db.close().await;
     Ok(found)
 }
 
-fn names(keys: &[&KeyRow]) -> Vec<String> {
-    keys.iter().map(|key| key.name.clone()).collect()
-}
-
-/// The public part, and the sealed secret one.
-fn sealed(master: &MasterKey, cache: &str, key: &SigningKey) -> ([u8; 32], Vec<u8>) {
-    let sealed_seed = master.seal(&sealing_purpose(cache, key.name()), key.to_seed().as_slice());
-    (*key.verifying_key().as_bytes(), sealed_seed)
-}
-
-/// The name of a key with the next number that no key of the cache had.
-fn next_name<'a>(name: &str, taken: impl Iterator<Item = &'a KeyRow> + Clone) -> String {
+/// The name of a key with the next number that is not taken.
+fn next_name(name: &str, taken: &HashSet<&str>) -> String {
     let stem = name.rsplit_once('-').filter(|(_, number)| number.bytes().all(|digit| digit.is_ascii_digit()));
     let stem = stem.map_or(name, |(stem, _)| stem);
     let mut number = 2;
     loop {
         let next = format!("{stem}-{number}");
-        if !taken.clone().any(|key| key.name == next) {
+        if !taken.contains(next.as_str()) {
             return next;
         }
         number += 1;

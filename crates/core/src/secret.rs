@@ -62,13 +62,7 @@ impl MasterKey {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let text = Zeroizing::new(data_encoding::HEXLOWER.encode(&clock::random::<32>()));
-                let mut file = fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)
-                    .map_err(Error::storage)?;
-                writeln!(file, "{}", text.as_str()).and_then(|()| file.sync_all()).map_err(Error::storage)?;
+                write_whole(path, &text).map_err(Error::storage)?;
                 MasterKey::parse(&text)
             }
             Err(error) => Err(Error::storage(error)),
@@ -105,6 +99,21 @@ impl MasterKey {
 
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new((&*self.sealing).into())
+    }
+}
+
+/// Writes a file that only its owner can read, whole or not at all, over none that is there.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    // What an earlier try left is nobody's key.
+    let _ = fs::remove_file(&new);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let written = writeln!(file, "{text}").and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&new, path));
+    let _ = fs::remove_file(&new);
+    written?;
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }
 

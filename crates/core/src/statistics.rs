@@ -4,7 +4,7 @@ use crate::{
     Core,
     activity::Counters,
     caller::{Caller, Discretion},
-    db::ActivityRow,
+    db::{ActivityRow, SizeRow},
     directory::Cache,
     error::{Error, Result},
     readers::{Reading, Salt},
@@ -14,7 +14,12 @@ use iglu_api::{
     cache::{Permission, Traffic},
     statistics::{Point, ReaderDay, Span, Statistics},
 };
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 /// The methods of the noun.
 pub struct StatisticsOf<'a>(pub(crate) &'a Core);
@@ -32,16 +37,9 @@ impl StatisticsOf<'_> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Pull, Discretion::Hide).await?;
         let now = core.now();
-        let since = since(span, now);
-        let mut statistics = gathered(span, now, &core.db.activity_of(cache.id, since).await?);
-        // The size of now is known, and of what was not written yet the last point knows.
-        if let Some(last) = statistics.points.last_mut() {
-            last.size = Some((cache.path_count(), cache.stored_bytes()));
-        }
-        let before = core.db.size_before(cache.id, since).await?;
-        carry_sizes(&mut statistics.points, before);
-        add_pending(&mut statistics, &cache.state.counters);
-        statistics.days = core.reader_days(span, now, std::slice::from_ref(&cache)).await?;
+        let only = std::slice::from_ref(&cache);
+        let mut statistics = gathered(span, now, &core.db.activity_of(cache.id, since(span, now)).await?);
+        core.add_what_is_known(&mut statistics, now, only).await?;
         statistics.top = core.db.top_paths(cache.id).await?;
         Ok(statistics)
     }
@@ -59,10 +57,7 @@ impl StatisticsOf<'_> {
         let (step, _) = span.steps();
         let rows = core.db.activity_of_all(&ids, since(span, now), step).await?;
         let mut statistics = gathered(span, now, &rows);
-        for cache in &caches {
-            add_pending(&mut statistics, &cache.state.counters);
-        }
-        statistics.days = core.reader_days(span, now, &caches).await?;
+        core.add_what_is_known(&mut statistics, now, &caches).await?;
         if caller.sees_all_caches() {
             let named: u64 = caches.iter().map(|cache| cache.stored_bytes()).sum();
             statistics.shared_bytes = Some(named.saturating_sub(core.disk_bytes().await?));
@@ -75,6 +70,28 @@ impl Core {
     /// Notes somebody who asked a cache for a narinfo, and how long the answer took.
     pub fn note_reader(&self, cache: &Cache, address: Option<IpAddr>, waited: Duration) {
         self.activity.read(cache, address, waited);
+    }
+
+    /// Adds what stands beside the traffic of these caches: what is counted and not written yet, sizes, readers.
+    async fn add_what_is_known(
+        &self,
+        statistics: &mut Statistics,
+        now: Timestamp,
+        caches: &[Arc<Cache>],
+    ) -> Result<()> {
+        let (span, (step, _)) = (statistics.span, statistics.span.steps());
+        let ids: Vec<i64> = caches.iter().map(|cache| cache.id).collect();
+        let mut looks: HashMap<i64, Vec<SizeRow>> = HashMap::new();
+        for look in self.db.sizes_of_all(&ids, since(span, now), step).await? {
+            looks.entry(look.cache_id).or_default().push(look);
+        }
+        for cache in caches {
+            add_pending(statistics, &cache.state.counters);
+            let looks = looks.remove(&cache.id).unwrap_or_default();
+            add_sizes(&mut statistics.points, step, &looks, (cache.path_count(), cache.stored_bytes()));
+        }
+        statistics.days = self.reader_days(span, now, caches).await?;
+        Ok(())
     }
 
     /// The readers of these caches by days, each once, the oldest day first. What is counted and not written yet belongs to today.
@@ -125,9 +142,6 @@ fn gathered(span: Span, now: Timestamp, rows: &[ActivityRow]) -> Statistics {
         };
         point.traffic.add(&traffic);
         point.nar_requests += row.nar_requests.unsigned_abs();
-        if let Some((paths, bytes)) = row.path_count.zip(row.stored_bytes) {
-            point.size = Some((paths.unsigned_abs(), bytes.unsigned_abs()));
-        }
         total.add(&traffic);
         nar_requests += row.nar_requests.unsigned_abs();
     }
@@ -145,12 +159,22 @@ fn add_pending(statistics: &mut Statistics, counters: &Counters) {
     }
 }
 
-/// A cache that nothing happens to keeps its size: nothing is written about it then.
-fn carry_sizes(points: &mut [Point], before: Option<(i64, i64)>) {
-    let mut known = before.map(|(paths, bytes)| (paths.unsigned_abs(), bytes.unsigned_abs()));
-    for point in points {
-        known = point.size.or(known);
-        point.size = known;
+/// Adds the size of one more cache: at each point what was seen last until its end, `looks` being the oldest first, and now at the last.
+fn add_sizes(points: &mut [Point], step: i64, looks: &[SizeRow], now: (u64, u64)) {
+    let mut looks = looks.iter().peekable();
+    let mut known = None;
+    let count = points.len();
+    for (number, point) in points.iter_mut().enumerate() {
+        while let Some(look) = looks.next_if(|look| look.hour < point.at.0 + step) {
+            known = Some((look.path_count.unsigned_abs(), look.stored_bytes.unsigned_abs()));
+        }
+        if number + 1 == count {
+            known = Some(now);
+        }
+        if let Some((paths, bytes)) = known {
+            let (all_paths, all_bytes) = point.size.unwrap_or_default();
+            point.size = Some((all_paths + paths, all_bytes + bytes));
+        }
     }
 }
 
@@ -158,7 +182,7 @@ fn carry_sizes(points: &mut [Point], before: Option<(i64, i64)>) {
 mod tests {
     use super::*;
 
-    fn row(hour: i64, hits: i64, size: Option<(i64, i64)>) -> ActivityRow {
+    fn row(hour: i64, hits: i64) -> ActivityRow {
         ActivityRow {
             hour,
             narinfo_hits: hits,
@@ -166,8 +190,8 @@ mod tests {
             nar_bytes: 0,
             pushed_paths: 0,
             nar_requests: 1,
-            path_count: size.map(|(paths, _)| paths),
-            stored_bytes: size.map(|(_, bytes)| bytes),
+            path_count: None,
+            stored_bytes: None,
         }
     }
 
@@ -178,14 +202,29 @@ mod tests {
             let (step, count) = span.steps();
             let first = since(span, now);
             assert!(now.0 - first < step * count && now.0 - first >= step * (count - 1), "{span:?}");
-            let rows = [row(first - 1, 9, None), row(first, 1, Some((3, 30))), row(now.0 - 7, 2, None)];
-            let mut statistics = gathered(span, now, &rows);
+            let rows = [row(first - 1, 9), row(first, 1), row(now.0 - 7, 2)];
+            let statistics = gathered(span, now, &rows);
             assert_eq!(statistics.points.len() as i64, count);
             assert_eq!(statistics.points[0].traffic.narinfo_hits, 1, "{span:?}");
             assert_eq!(statistics.points.last().unwrap().traffic.narinfo_hits, 2, "{span:?}");
             assert_eq!((statistics.total.narinfo_hits, statistics.nar_requests), (3, 2));
-            carry_sizes(&mut statistics.points, None);
-            assert!(statistics.points.iter().all(|point| point.size == Some((3, 30))));
         }
+    }
+
+    #[test]
+    fn a_cache_that_nothing_happens_to_keeps_its_size() {
+        let mut points = gathered(Span::Week, Timestamp(100 * Timestamp::DAY), &[]).points;
+        let (step, _) = Span::Week.steps();
+        let (first, last) = (points[0].at.0, points.len() - 1);
+        let look = |hour, path_count, stored_bytes| SizeRow { cache_id: 1, hour, path_count, stored_bytes };
+        add_sizes(&mut points, step, &[look(first + step, 3, 30), look(first + 3 * step, 5, 50)], (6, 60));
+        let sizes: Vec<_> = points.iter().map(|point| point.size).collect();
+        assert_eq!(sizes[..4], [None, Some((3, 30)), Some((3, 30)), Some((5, 50))], "nothing was known before");
+        assert_eq!((sizes[last - 1], sizes[last]), (Some((5, 50)), Some((6, 60))), "now is known");
+        // Another one, which was there before.
+        add_sizes(&mut points, step, &[look(first - 7 * step, 1, 10)], (1, 10));
+        let sizes: Vec<_> = points.iter().map(|point| point.size).collect();
+        assert_eq!(sizes[..2], [Some((1, 10)), Some((4, 40))]);
+        assert_eq!((sizes[last - 1], sizes[last]), (Some((6, 60)), Some((7, 70))));
     }
 }

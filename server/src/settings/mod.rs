@@ -11,4 +11,4 @@ pub use file::{about, all, is_shared};
 pub use file::{shown, with_file};
 pub use serve::{LogFormat, NodeSettings, ServeSettings};
 pub use span::Span;
-pub use store::StoreSettings;
+pub use store::{MASTER_KEY, StoreSettings};

@@ -8,7 +8,7 @@ use reqwest::Url;
 use std::{fs, path::PathBuf};
 
 /// The master key itself: by environment only, since what is typed is seen by others.
-const MASTER_KEY: &str = "IGLU_MASTER_KEY";
+pub const MASTER_KEY: &str = "IGLU_MASTER_KEY";
 
 /// What is given by environment only.
 fn secret(name: &str) -> Option<String> {
@@ -199,26 +199,8 @@ impl StoreSettings {
         secret(MASTER_KEY).is_some() || path.exists()
     }
 
-    /// The master key, from where it was given, or the file in the data folder; made where Iglu never was.
+    /// The master key, from where it was given, or the file in the data folder, which is made where there is none.
     pub fn master_key(&self) -> anyhow::Result<MasterKey> {
-        if let Location::Sqlite(database) = self.location()
-            && database.exists()
-            && !self.has_master_key()
-            && self.master_key_file.is_none()
-        {
-            // A fresh key would open nothing, and look like the right one.
-            bail!(
-                "the master key {} is missing, and {} was filled with one: put it back from where a copy is kept, or see \
-                 `iglu admin replace-keys` where there is none",
-                self.master_key_place(),
-                database.display()
-            );
-        }
-        self.master_key_or_new()
-    }
-
-    /// The same; made where there is none, whatever is there already.
-    pub fn master_key_or_new(&self) -> anyhow::Result<MasterKey> {
         match (secret(MASTER_KEY), &self.master_key_file) {
             (Some(_), Some(_)) => bail!("{MASTER_KEY} and a master key file are both given; give one"),
             (Some(text), None) => MasterKey::parse(&text).with_context(|| format!("in {MASTER_KEY}")),

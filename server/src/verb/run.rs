@@ -10,7 +10,7 @@ use iglu_api::{
     Reference, ansi, format,
     run::{LogPart, RunDetail, RunRow, RunStart, RunStarted, RunState},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{
     io::{ErrorKind, IsTerminal, Write},
     time::Duration,
@@ -108,6 +108,7 @@ pub async fn perform(api: &Api, command: RunCommand) -> Said {
 async fn followed(api: &Api, id: u64, to_the_end: bool) -> Said {
     let mut out = std::io::stdout();
     let is_terminal = out.is_terminal();
+    let mut is_read = true;
     let mut first = 0;
     let (mut state, mut hint) = (RunState::Queued, String::new());
     loop {
@@ -126,18 +127,20 @@ async fn followed(api: &Api, id: u64, to_the_end: bool) -> Said {
             let part: LogPart = api.get(&format!("runs/{id}/log?{wanted}")).await?;
             for line in &part.lines {
                 let text = if is_terminal { ansi::for_terminal(&line.text) } else { ansi::plain(&line.text) };
-                match writeln!(out, "{text}") {
-                    // Whoever read it has read enough.
-                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok((Value::Null, String::new())),
+                // Whoever read it has read enough; how the run ends is still the answer.
+                match if is_read { writeln!(out, "{text}") } else { Ok(()) } {
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => is_read = false,
                     written => written?,
                 }
             }
             first = part.first + part.lines.len() as u64;
-            if first >= part.line_count {
+            if first >= part.line_count || !is_read {
                 break;
             }
         }
-        out.flush()?;
+        if is_read {
+            out.flush()?;
+        }
         if detail.run.state.is_over() || !to_the_end {
             if to_the_end && detail.run.state != RunState::Succeeded {
                 bail!("run {id} is {}: {}", detail.run.state.word(), detail.run.reason);

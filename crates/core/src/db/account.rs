@@ -174,7 +174,6 @@ impl Db {
         Ok(())
     }
 
-    /// Makes one link and ends all earlier ones.
     /// Adds a link, and ends those that expire until then.
     pub async fn setup_link_add(&self, secret_hash: &[u8], expires_at: i64, ends_until: i64) -> Result<()> {
         transact!(self, |tx| {
@@ -200,7 +199,9 @@ impl Db {
     ) -> Result<Option<i64>> {
         Ok(transact!(self, |tx| {
             let taken = sqlx::query(TAKE_SETUP_LINKS).bind(secret_hash).bind(audit.at).execute(&mut *tx).await?;
-            if taken.rows_affected() == 0 {
+            // Somebody may have been first by another link, or on the command line.
+            let accounts: i64 = sqlx::query_scalar(COUNT_ACCOUNTS).fetch_one(&mut *tx).await?;
+            if taken.rows_affected() == 0 || accounts > 0 {
                 return Ok(None);
             }
             let id: i64 = sqlx::query_scalar(INSERT_ACCOUNT)

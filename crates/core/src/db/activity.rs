@@ -19,8 +19,6 @@ statements! {
         path_count = excluded.path_count, stored_bytes = excluded.stored_bytes";
     LIST_ACTIVITY = "SELECT hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths, nar_requests, path_count, stored_bytes \
         FROM cache_activity WHERE cache_id = $1 AND hour >= $2 ORDER BY hour";
-    GET_SIZE_BEFORE = "SELECT path_count, stored_bytes FROM cache_activity WHERE cache_id = $1 AND hour < $2 \
-        AND path_count IS NOT NULL AND stored_bytes IS NOT NULL ORDER BY hour DESC LIMIT 1";
     LIST_OLD_DAYS = "SELECT DISTINCT cache_id, hour - hour % 86400000 AS day FROM cache_activity \
         WHERE hour < $1 AND hour % 86400000 <> 0 ORDER BY cache_id, day LIMIT 200";
     LIST_DAY = "SELECT hour, narinfo_hits, narinfo_misses, nar_bytes, pushed_paths, nar_requests, path_count, stored_bytes \
@@ -72,6 +70,15 @@ pub(crate) struct ActivityRow {
     pub stored_bytes: Option<i64>,
 }
 
+/// How large a cache was at a look.
+#[derive(Clone, Copy, Debug, FromRow)]
+pub(crate) struct SizeRow {
+    pub cache_id: i64,
+    pub hour: i64,
+    pub path_count: i64,
+    pub stored_bytes: i64,
+}
+
 impl Db {
     /// What was asked of a cache since then, the oldest first.
     pub async fn activity_of(&self, cache_id: i64, since: i64) -> Result<Vec<ActivityRow>> {
@@ -102,9 +109,32 @@ impl Db {
         Ok(found)
     }
 
-    /// Paths and bytes of a cache at the last look before then.
-    pub async fn size_before(&self, cache_id: i64, before: i64) -> Result<Option<(i64, i64)>> {
-        Ok(read!(self, |pool| sqlx::query_as(GET_SIZE_BEFORE).bind(cache_id).bind(before).fetch_optional(pool).await?))
+    /// Paths and bytes of these caches at the last look of each step since then, and at the last one before, the oldest first.
+    pub async fn sizes_of_all(&self, caches: &[i64], since: i64, step: i64) -> Result<Vec<SizeRow>> {
+        let mut found: Vec<SizeRow> = Vec::new();
+        for chunk in caches.chunks(CHUNK) {
+            let within = placeholders(3, chunk.len());
+            let sql = format!(
+                "SELECT a.cache_id, a.hour, a.path_count, COALESCE(a.stored_bytes, 0) AS stored_bytes FROM cache_activity a \
+                 JOIN (SELECT cache_id, MAX(hour) AS hour FROM cache_activity WHERE hour >= $1 AND path_count IS NOT NULL \
+                 AND cache_id IN ({within}) GROUP BY cache_id, (hour - $1) / $2) b \
+                 ON b.cache_id = a.cache_id AND b.hour = a.hour \
+                 UNION ALL SELECT a.cache_id, a.hour, a.path_count, COALESCE(a.stored_bytes, 0) AS stored_bytes FROM cache c \
+                 JOIN cache_activity a ON a.cache_id = c.id AND a.hour = (SELECT o.hour FROM cache_activity o \
+                 WHERE o.cache_id = c.id AND o.hour < $1 AND o.path_count IS NOT NULL ORDER BY o.hour DESC LIMIT 1) \
+                 WHERE c.id IN ({within})"
+            );
+            let rows: Vec<SizeRow> = read!(self, |pool| {
+                let mut query = sqlx::query_as(AssertSqlSafe(sql)).bind(since).bind(step);
+                for id in chunk {
+                    query = query.bind(id);
+                }
+                query.fetch_all(pool).await?
+            });
+            found.extend(rows);
+        }
+        found.sort_by_key(|row| row.hour);
+        Ok(found)
     }
 
     /// Adds up the hours of some days before `before`, and forgets what is older than `forgotten`. How many days.

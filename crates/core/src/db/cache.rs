@@ -64,7 +64,7 @@ pub(crate) struct NewCache<'a> {
     /// Names of keys, a blank between them.
     pub client_filter_keys: &'a str,
     /// `None` where people sign and the server does not.
-    pub key: Option<NewKey<'a>>,
+    pub key: Option<NewKey>,
 }
 
 /// Everything that can be changed of a cache, as it is to be.
@@ -110,9 +110,9 @@ impl Db {
                 if let Some(key) = &cache.key {
                     sqlx::query(super::key::INSERT_KEY)
                         .bind(id)
-                        .bind(key.name)
-                        .bind(key.public_key)
-                        .bind(key.sealed_seed)
+                        .bind(&key.name)
+                        .bind(&key.public_key[..])
+                        .bind(&key.sealed_seed)
                         .bind(audit.at)
                         // Nothing is older than the key.
                         .bind(Some(audit.at))

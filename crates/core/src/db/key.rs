@@ -12,6 +12,7 @@ statements! {
     // Two that retire each other's key would leave none.
     RETIRE_KEY = "UPDATE signing_key SET retired_at = $3 WHERE cache_id = $1 AND name = $2 AND retired_at IS NULL AND EXISTS \
         (SELECT 1 FROM signing_key k WHERE k.cache_id = $1 AND k.name <> $2 AND k.retired_at IS NULL AND k.resigned_at IS NOT NULL)";
+    HAS_SEALED = "SELECT EXISTS (SELECT 1 FROM signing_key) OR EXISTS (SELECT 1 FROM builder WHERE credential IS NOT NULL OR status_token IS NOT NULL)";
     RETIRE_LOST_KEY = "UPDATE signing_key SET retired_at = $2 WHERE id = $1";
     INSERT_CLIENT_KEY = "INSERT INTO client_key (cache_id, name, public_key, created_at, created_by) VALUES ($1, $2, $3, $4, $5)";
     DELETE_CLIENT_KEY = "DELETE FROM client_key WHERE cache_id = $1 AND name = $2";
@@ -27,9 +28,9 @@ macro_rules! insert_key {
     ($tx:ident, $cache_id:expr, $key:expr, $at:expr) => {
         sqlx::query(INSERT_KEY)
             .bind($cache_id)
-            .bind($key.name)
-            .bind($key.public_key)
-            .bind($key.sealed_seed)
+            .bind(&$key.name)
+            .bind(&$key.public_key[..])
+            .bind(&$key.sealed_seed)
             .bind($at)
             .bind(None::<i64>)
             .execute(&mut *$tx)
@@ -59,10 +60,20 @@ pub(crate) struct ClientKeyRow {
     pub created_by: String,
 }
 
-pub(crate) struct NewKey<'a> {
-    pub name: &'a str,
-    pub public_key: &'a [u8],
-    pub sealed_seed: &'a [u8],
+#[derive(Clone, Debug)]
+pub(crate) struct NewKey {
+    pub name: String,
+    pub public_key: [u8; 32],
+    pub sealed_seed: Vec<u8>,
+}
+
+/// Keys of a cache that nobody can sign with any more, and the one that comes in their place.
+pub(crate) struct ReplacedKeys {
+    pub cache_id: i64,
+    /// Their numbers.
+    pub lost: Vec<i64>,
+    pub new: Option<NewKey>,
+    pub audit: Audit,
 }
 
 /// All that a signature of a path covers, and the signatures it has.
@@ -94,7 +105,7 @@ impl Db {
     }
 
     /// Adds a key that signs from now on; what is older is signed again by and by.
-    pub async fn key_insert(&self, cache_id: i64, key: &NewKey<'_>, audit: &Audit) -> Result<()> {
+    pub async fn key_insert(&self, cache_id: i64, key: &NewKey, audit: &Audit) -> Result<()> {
         let insert = async {
             transact!(self, |tx| {
                 // A push that is stored at this moment either sees the key, or is seen by who signs what is older.
@@ -105,29 +116,30 @@ impl Db {
             });
             Ok::<(), sqlx::Error>(())
         };
-        insert.await.map_err(|error| taken(error, key.name))
+        insert.await.map_err(|error| taken(error, &key.name))
     }
 
-    /// Retires keys of a cache that nobody can sign with, and adds one in their place.
-    pub async fn keys_replace(
-        &self,
-        cache_id: i64,
-        lost: &[i64],
-        new: Option<&NewKey<'_>>,
-        audit: &Audit,
-    ) -> Result<()> {
+    /// Retires keys that nobody can sign with, and adds those that come in their place: all of it or nothing.
+    pub async fn keys_replace(&self, replaced: &[ReplacedKeys]) -> Result<()> {
         transact!(self, |tx| {
-            sqlx::query(aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
-            for id in lost {
-                sqlx::query(RETIRE_LOST_KEY).bind(id).bind(audit.at).execute(&mut *tx).await?;
+            for ReplacedKeys { cache_id, lost, new, audit } in replaced {
+                sqlx::query(aside::LOCK_CACHE).bind(cache_id).execute(&mut *tx).await?;
+                for id in lost {
+                    sqlx::query(RETIRE_LOST_KEY).bind(id).bind(audit.at).execute(&mut *tx).await?;
+                }
+                if let Some(key) = new {
+                    insert_key!(tx, cache_id, key, audit.at);
+                }
+                audit!(tx, audit);
             }
-            if let Some(key) = new {
-                insert_key!(tx, cache_id, key, audit.at);
-            }
-            audit!(tx, audit);
             bump!(tx);
         });
         Ok(())
+    }
+
+    /// Whether anything here was sealed by a master key.
+    pub async fn has_sealed(&self) -> Result<bool> {
+        Ok(read!(self, |pool| sqlx::query_scalar(HAS_SEALED).fetch_one(pool).await?))
     }
 
     /// Takes a key out of use. False when no active key is called so, or no other one has signed everything.

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 const TRY_LEAD: &str = "SELECT pg_try_advisory_lock($1)";
+/// Connections of other programs called like this one.
+const COUNT_OTHERS: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'iglu' \
+    AND pid <> pg_backend_pid()";
 const STILL_THERE: &str = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
 /// PostgreSQL forgets a leader whose machine went away after about 25 seconds; the system's default is two hours.
 const LOOK_FOR_ME: [&str; 4] = [
@@ -42,6 +45,22 @@ impl Db {
     /// Whether other servers may be using the same database.
     pub fn is_shared(&self) -> bool {
         matches!(self, Db::Postgres(_))
+    }
+
+    /// Whether no other process is connected to PostgreSQL; for SQLite, which tells nothing, always true. Asked before the pool is used.
+    pub async fn is_alone(&self) -> Result<bool> {
+        let Db::Postgres(pool) = self else { return Ok(true) };
+        let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+        // A connection that was closed a moment ago is counted for a moment.
+        for _ in 0..20 {
+            let others: i64 = sqlx::query_scalar(COUNT_OTHERS).fetch_one(&mut connection).await?;
+            if others == 0 {
+                connection.close().await?;
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(false)
     }
 
     /// Begins to listen. `None` where nobody else can speak.

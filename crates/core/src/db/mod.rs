@@ -38,7 +38,7 @@ mod token;
 mod trigger;
 
 pub(crate) use account::{AccountRow, NewSession};
-pub(crate) use activity::{ActivityDelta, ActivityRow};
+pub(crate) use activity::{ActivityDelta, ActivityRow, SizeRow};
 pub(crate) use aside::{AsideFound, DamagedRow, Departure};
 pub(crate) use builder::BuilderFound;
 pub use cache::NarBytes;
@@ -47,7 +47,7 @@ pub(crate) use check::NarRow;
 pub(crate) use dead::DeadFile;
 pub(crate) use files::NamedFile;
 pub(crate) use invitation::{InvitationFound, NewInvitation};
-pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, Resigned, SignedRow};
+pub(crate) use key::{ClientKeyRow, KeyRow, NewKey, ReplacedKeys, Resigned, SignedRow};
 pub(crate) use link::{Candidacy, Ear, Voice};
 pub(crate) use member::role;
 pub(crate) use node::{Greeting, NodeFound};

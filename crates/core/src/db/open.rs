@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a migration waits for a table, and for another server that migrates.
 const LITTLE_PATIENCE: &str = "SET lock_timeout = '3s'";
 
+const HAS_OURS: &str = "SELECT to_regclass('store_path') IS NOT NULL AND to_regclass('signing_key') IS NOT NULL";
 const GET_SCHEMA: &str = "SELECT MAX(version) FROM _sqlx_migrations";
 
 /// How a database is opened.
@@ -100,20 +101,26 @@ async fn brought_up(
         Err(error) if has_code(&error, "42P01") => 0,
         Err(error) => return Err(unavailable(reason(&error, options))),
     };
+    let is_ours = applied == 0 || sqlx::query_scalar(HAS_OURS).fetch_one(&mut *first).await.unwrap_or(true);
+    let place = place(options);
+    let of_another = |why: String| {
+        let message =
+            format!("the database at {place} holds tables of another program: give Iglu a database of its own ({why})");
+        Error::invalid("database_url", message)
+    };
+    if !is_ours {
+        return Err(of_another("it has migrations, and none of Iglu's tables".to_owned()));
+    }
     let schema = compare(migrations, applied, opening.migrates)?;
     if schema.before != schema.after {
         // It takes a lock that other servers wait for, which find nothing left to do.
         // Whoever reads a table for long, as a backup does, would be waited for, and everybody else behind that.
         sqlx::query(LITTLE_PATIENCE).execute(&mut *first).await?;
-        let place = place(options);
         migrations.run(&mut *first).await.map_err(|error| match error {
             error if is_locked(&error) => unavailable(format!(
                 "{place} is changed or read by another program, a backup perhaps, so that its schema cannot be brought up to date now"
             )),
-            error if is_of_another(&error) => Error::invalid(
-                "database_url",
-                format!("the database at {place} holds tables of another program: give Iglu a database of its own ({error})"),
-            ),
+            error if is_of_another(&error) => of_another(error.to_string()),
             error => migration_failed(error),
         })?;
     }
@@ -201,9 +208,9 @@ fn is_locked(error: &sqlx::migrate::MigrateError) -> bool {
 
 /// Whether the tables, or the list of migrations, are not Iglu's.
 fn is_of_another(error: &sqlx::migrate::MigrateError) -> bool {
-    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration, VersionMismatch, VersionMissing};
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration, VersionMissing};
     match error {
-        VersionMissing(_) | VersionMismatch(_) => true,
+        VersionMissing(_) => true,
         Execute(error) | ExecuteMigration(error, _) => has_code(error, "42P07"),
         _ => false,
     }
@@ -276,6 +283,17 @@ mod tests {
         sqlx::query("CREATE TABLE cache (id INT)").execute(&mut other).await.unwrap();
         let taken = said(&postgres.url()).await;
         assert!(taken.contains("tables of another program: give Iglu a database of its own"), "{taken}");
+        // Another one that keeps its migrations in the same way.
+        for sql in [
+            "DROP TABLE cache",
+            "UPDATE _sqlx_migrations SET version = 20260101000000",
+            "INSERT INTO _sqlx_migrations \
+            (version, description, success, checksum, execution_time) VALUES (20260101000000, 'theirs', TRUE, '', 1)",
+        ] {
+            let _ = sqlx::query(sql).execute(&mut other).await;
+        }
+        let taken = said(&postgres.url()).await;
+        assert!(taken.contains("none of Iglu's tables"), "{taken}");
     }
 
     #[tokio::test]

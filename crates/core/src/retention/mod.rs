@@ -179,6 +179,8 @@ impl Retentions<'_> {
     pub async fn limits_set(&self, caller: &Caller, cache: &str, limits: &PushLimits) -> Result<()> {
         let core = self.0;
         let cache = core.cache().open(caller, cache, Permission::Admin, Discretion::Hide).await?;
+        check_size("cache_bytes", limits.cache_bytes)?;
+        check_size("upload_bytes", limits.upload_bytes)?;
         let audit = core.audit(caller, "limits.set", cache.name.as_str()).of(cache.id);
         core.db.limits_set(cache.id, limits, &audit).await?;
         core.directory.reload(&core.db, &core.master).await
@@ -370,7 +372,15 @@ fn check(rules: &Retention) -> Result<()> {
     if rules.revisions == Some(0) {
         return Err(Error::invalid("revisions", "keep at least one revision of each pin"));
     }
-    Ok(())
+    check_size("bytes", rules.bytes)
+}
+
+/// Databases count to 8 EiB.
+fn check_size(field: &'static str, bytes: Option<u64>) -> Result<()> {
+    match bytes {
+        Some(bytes) if i64::try_from(bytes).is_err() => Err(Error::invalid(field, "give less than 8 EiB, or none")),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses what would leave nothing, in words that say what is at stake.

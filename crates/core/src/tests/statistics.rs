@@ -11,6 +11,40 @@ on_both! {
     long_ago_is_kept_by_the_day
     readers_are_counted_by_the_day
     downloads_are_counted_by_path
+    sizes_of_caches_are_added_up
+}
+
+async fn sizes_of_caches_are_added_up(home: Home) {
+    let core = &home.core;
+    // The steps of a day are hours; what happens here stays within them.
+    home.clock.advance(Timestamp::HOUR - core.now().0.rem_euclid(Timestamp::HOUR));
+    for name in ["one", "two", "three"] {
+        home.cache(name, Visibility::Public).await;
+    }
+    let grow = async |cache: &str, name: &str| {
+        push(core, &OPERATOR, cache, &thing(name, &[])).await.unwrap();
+        Reconciler::ActivityFlush.tick(core).await.unwrap();
+    };
+    grow("one", "a").await;
+    home.clock.advance(2 * Timestamp::DAY);
+    grow("one", "b").await;
+    grow("two", "c").await;
+    home.clock.advance(2 * Timestamp::HOUR);
+    grow("two", "d").await;
+    let ada = person("ada", true);
+    let sizes =
+        async |span| core.statistics().of_all(&ada, span).await.unwrap().points.into_iter().map(|point| point.size);
+    let paths: Vec<_> = sizes(Span::Day).await.map(|size| size.map(|(paths, _)| paths)).collect();
+    let last = paths.len() - 1;
+    assert_eq!(paths[0], Some(1), "what was there before the first step");
+    assert_eq!(paths[last - 3..], [Some(1), Some(3), Some(3), Some(4)]);
+    let bytes: u64 = core.directory.all().iter().map(|cache| cache.stored_bytes()).sum();
+    assert_eq!(sizes(Span::Day).await.next_back().unwrap(), Some((4, bytes)));
+    let week: Vec<_> = sizes(Span::Week).await.collect();
+    assert_eq!((week[0], week.last().unwrap()), (None, &Some((4, bytes))), "nothing was known a week ago");
+    let one = core.statistics().of_cache(&ada, "one", Span::Day).await.unwrap();
+    let paths: Vec<_> = one.points.iter().filter_map(|point| point.size).map(|(paths, _)| paths).collect();
+    assert_eq!((paths.len(), paths[0], paths[last - 2], paths[last]), (last + 1, 1, 2, 2));
 }
 
 async fn readers_are_counted_by_the_day(home: Home) {
