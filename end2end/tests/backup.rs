@@ -129,7 +129,19 @@ async fn a_running_server_is_restored_elsewhere() {
         pulled += 1;
     }
     assert_eq!(pulled, rows);
+    // The storage came with the mark of the first, which may still be in use: it is read, and nothing else.
     let object = Object::synthetic("new", 50_000, 1_000_000);
+    let refused =
+        second.cachix(Some(&token)).push("main", std::slice::from_ref(&object), &PushOptions::default()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("storage is not available"), "{refused}");
+    let status = said(&second.run(&["storage", "status"]).unwrap());
+    assert!(status.contains("holds files of another database"), "{status}");
+    assert!(second.run(&["storage", "adopt"]).unwrap().status.success());
+    iglu_end2end::load::until("the storage is not adopted", async || {
+        second.http().get(&format!("{}/ready", second.ops_url())).await.unwrap().status == 200
+    })
+    .await;
     second.cachix(Some(&token)).push("main", std::slice::from_ref(&object), &PushOptions::default()).await.unwrap();
     reader.check(&reader.narinfo(object.hash()).await.unwrap().unwrap()).await.unwrap();
     let nobody = second.http().get(&format!("{}/main/{}.narinfo", second.url(), object.hash())).await.unwrap();

@@ -107,6 +107,10 @@ fn tell(store: &StoreSettings, storage: &str, restored: &Restored) {
     if !store.has_master_key() {
         say!("The master key of the backup is not here: put it to {} before starting.", store.master_key_place());
     }
+    say!(
+        "Until `iglu storage adopt`, the server only reads a storage that carries the mark of another database: the one that \
+         the backup is of may still be in use."
+    );
     if restored.is_whole() {
         say!("All {} objects that they name are in {}.", backup.objects.count, storage);
         return;

@@ -11,6 +11,7 @@ use crate::{
         load::Load,
     },
     error::{Error, Result},
+    storage::{STORE_ID, STORE_ID_TO_BE},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -80,6 +81,8 @@ pub async fn restore(
         let _ = load.abandon().await;
         return Err(error);
     }
+    // The database that the backup is of may still be in use, and the storage is its own: this one asks for another, or is given it.
+    load.forget_settings(&[STORE_ID, STORE_ID_TO_BE]).await?;
     load.commit().await?;
     compare(folder, backup, storage, progress).await
 }

@@ -41,9 +41,9 @@ const MOST_SUSPECTS: usize = 10_000;
 /// How long the record of a damaged path is kept for somebody to push it again, in milliseconds.
 pub(crate) const DAMAGED_KEPT: i64 = 90 * Timestamp::DAY;
 /// The setting with the name of the storage that belongs to this database.
-const STORE_ID: &str = "store_id";
+pub(crate) const STORE_ID: &str = "store_id";
 /// The setting with the name that it gets.
-const STORE_ID_TO_BE: &str = "store_id_to_be";
+pub(crate) const STORE_ID_TO_BE: &str = "store_id_to_be";
 /// Files that prove a storage to be the one that a database without a name for it is about.
 const SAMPLE: i64 = 20;
 
@@ -96,19 +96,27 @@ impl Core {
         if named.is_empty() {
             // A storage that does not answer is looked at again when the server runs.
             if matches!(self.blob.has_nars().await, Ok(false)) {
-                // A new name even where it has one: whoever marked it before must notice. Servers that begin together agree on one.
-                let id = nixbase32::encode(&clock::random::<20>());
-                let id = self.db.setting_keep(STORE_ID_TO_BE, &id).await?;
-                self.storage_name(&id).await?;
+                self.storage_name_fresh().await?;
             }
+            return Ok(());
+        }
+        // Files that came without a mark were copied for this database. What carries one is somebody's.
+        if !matches!(self.blob.mark().await, Ok(None)) {
             return Ok(());
         }
         for nar in &named {
             if matches!(self.nar_look(nar, false).await, Ok(None)) {
-                return self.storage_adopt().await;
+                return self.storage_name_fresh().await;
             }
         }
         Ok(())
+    }
+
+    /// Gives the storage a new name, even where it has one: whoever marked it before must notice. Servers that begin together agree on one.
+    async fn storage_name_fresh(&self) -> Result<()> {
+        let id = nixbase32::encode(&clock::random::<20>());
+        let id = self.db.setting_keep(STORE_ID_TO_BE, &id).await?;
+        self.storage_name(&id).await
     }
 
     async fn storage_name(&self, id: &str) -> Result<()> {
@@ -117,13 +125,12 @@ impl Core {
         self.db.setting_put(STORE_ID, id).await
     }
 
-    /// Makes the storage this database's, whatever it was before.
+    /// Makes the storage this database's, whatever it was before. Another database that had it notices, and leaves it alone.
     pub async fn storage_adopt(&self) -> Result<()> {
-        let id = match self.blob.mark().await? {
-            Some(id) => id,
-            None => nixbase32::encode(&clock::random::<20>()),
-        };
-        self.storage_name(&id).await?;
+        let known = self.db.setting(STORE_ID).await?;
+        if known.is_none() || self.blob.mark().await? != known {
+            self.storage_name(&nixbase32::encode(&clock::random::<20>())).await?;
+        }
         self.storage_check().await
     }
 

@@ -11,17 +11,23 @@ fn exposure(unit: &str) -> f64 {
 
 #[test]
 fn the_units_are_well_formed() {
-    for unit in ["iglu.service", "iglu-node.service"] {
+    for unit in ["iglu.service", "iglu-node.service", "iglu-backup.service", "iglu-backup.timer"] {
         // As it would be installed, but with a program that is there.
         let text = std::fs::read_to_string(root().join("deploy/systemd").join(unit)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(unit);
-        std::fs::write(&file, text.replace("/usr/bin/iglu", "/bin/true")).unwrap();
+        std::fs::write(&file, text.replace("/usr/bin/iglu", "/bin/true").replace("/usr/bin/rsync", "/bin/true"))
+            .unwrap();
+        if unit == "iglu-backup.timer" {
+            // What it starts.
+            std::fs::write(folder.path().join("iglu-backup.service"), "[Service]\nType=oneshot\nExecStart=/bin/true\n")
+                .unwrap();
+        }
         let (is_well, said) = run("systemd-analyze", &["verify", file.to_str().unwrap()]);
         assert!(is_well && said.trim().is_empty(), "{unit}: {said}");
-        std::fs::write(&file, text.replace("ProtectHome", "ProtectHouse")).unwrap();
+        std::fs::write(&file, text.replace("ProtectHome", "ProtectHouse").replace("Persistent", "Consistent")).unwrap();
         let (_, said) = run("systemd-analyze", &["verify", file.to_str().unwrap()]);
-        assert!(said.contains("ProtectHouse"), "the judge sleeps: {said}");
+        assert!(said.contains("ProtectHouse") || said.contains("Consistent"), "the judge sleeps: {said}");
     }
 }
 

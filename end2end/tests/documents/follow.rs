@@ -196,10 +196,18 @@ async fn storage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd() {
     let settings = "printf 'public_url = \"https://cache.example.org\"\\n' > iglu.toml";
-    let world = follow("docs/operations/systemd.md", &[], settings).await;
+    let mut world = follow("docs/operations/systemd.md", &[], settings).await;
     for file in ["usr/bin/iglu", "etc/iglu/iglu.toml", "etc/systemd/system/iglu.service"] {
         assert!(world.place(file).exists(), "{file}");
     }
+    // What the timer starts, as systemd would read it.
+    let unit = std::fs::read_to_string(world.place("etc/systemd/system/iglu-backup.service")).unwrap();
+    for line in unit.lines().filter_map(|line| line.strip_prefix("ExecStart=")) {
+        world.run(&line.replace("%%", "%").replace("/usr/bin/rsync", "rsync"));
+    }
+    assert!(world.place("backup/objects/nar").is_dir());
+    let made = std::fs::read_dir(world.place("backup")).unwrap().filter_map(|entry| entry.ok());
+    assert!(made.into_iter().any(|entry| entry.path().join("backup.json").exists()), "a backup");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ pub struct World {
     names: Vec<(String, String)>,
 }
 
-/// Stands in for systemd: starts and stops the one service, and knows no other.
+/// Stands in for systemd: starts and stops the one service, and knows besides only the timer that is installed.
 const SYSTEMCTL: &str = r#"#!/bin/bash
 set -eu
 case "$*" in
@@ -39,6 +39,7 @@ case "$*" in
     # One that ended and that nobody asked after is gone, too.
     while grep -q "^State:[[:space:]]*[^ZX[:space:]]" "/proc/$pid/status" 2>/dev/null; do sleep 0.05; done ;;
   daemon-reload) ;;
+  "enable --now iglu-backup.timer") [ -f ROOT/etc/systemd/system/iglu-backup.timer ] ;;
   *) echo "systemctl $*: unknown here" >&2; exit 1 ;;
 esac
 "#;

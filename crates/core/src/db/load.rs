@@ -13,6 +13,7 @@ use sqlx::{
 use std::{path::Path, str::FromStr};
 
 const DROP_SCHEMA: &str = "DROP TABLE _sqlx_migrations";
+const DELETE_SETTING: &str = "DELETE FROM setting WHERE name = $1";
 const IDENTITIES: &str = "SELECT column_name::text FROM information_schema.columns \
     WHERE table_schema = current_schema() AND table_name = $1 AND is_identity = 'YES'";
 /// Raises what was loaded above what a running server may have seen.
@@ -141,6 +142,14 @@ impl Load {
             }
             insert.execute(tx).await.map(drop)
         })
+    }
+
+    /// Forgets settings that came with the rows.
+    pub async fn forget_settings(&mut self, names: &[&str]) -> Result<()> {
+        for name in names {
+            within!(&mut self.bulk, |tx| sqlx::query(DELETE_SETTING).bind(*name).execute(tx).await.map(drop)?);
+        }
+        Ok(())
     }
 
     /// Lets new rows be numbered behind the loaded ones, brings the schema up to date, and makes all of it the database.

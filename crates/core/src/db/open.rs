@@ -249,7 +249,10 @@ fn reason(error: &sqlx::Error, options: &PgConnectOptions) -> String {
         (sqlx::Error::Tls(_), _) => "set sslmode and sslrootcert in the URL of the database",
         (_, Some("28P01" | "28000")) => "correct user and password in the URL of the database, or pg_hba.conf",
         (_, Some("3D000")) => "make it with createdb, or correct the name in the URL of the database",
-        (_, Some("42501")) => "the user needs the right to make tables: GRANT CREATE ON SCHEMA public",
+        (_, Some("42501")) => {
+            "the user needs rights: GRANT CREATE ON SCHEMA public, or with --auto-migrate false SELECT, INSERT, UPDATE and DELETE on \
+             every table"
+        }
         (_, Some("53300")) => "raise max_connections there, or lower --database-connections here",
         (_, Some("57P03")) => "it is starting or stopping",
         _ => return format!("{place}: {said}"),
