@@ -126,6 +126,14 @@ export async function alive(page: Page): Promise<void> {
   await expect(page.locator("html[data-live]")).toBeAttached();
 }
 
+/** Waits for what fades in: it has less contrast than it will have. What follows a scroll bar never ends. */
+export async function settled(page: Page): Promise<void> {
+  await page.evaluate(() => {
+    const ending = document.getAnimations().filter((animation) => animation.timeline === document.timeline);
+    return Promise.allSettled(ending.map((animation) => animation.finished));
+  });
+}
+
 /** Answers the set-up form. */
 export async function setUp(page: Page, link: string, cache = "main"): Promise<void> {
   await page.goto(link);

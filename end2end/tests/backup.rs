@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use http::Method;
 use iglu_end2end::{
     cachix::PushOptions,
+    http::Credentials,
     object::Object,
     server::{Scope, Server, binary},
 };
@@ -113,7 +115,8 @@ async fn a_running_server_is_restored_elsewhere() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(said(&refused).contains("the database is not empty, it has rows in "), "{}", said(&refused));
 
-    second.restart().await.unwrap();
+    second.launch(&[]).unwrap();
+    second.answers("serving").await.unwrap();
     let reader = second.putter("main", &token);
     let mut pulled = 0;
     let all = confirmed.lock().unwrap().clone();
@@ -131,17 +134,13 @@ async fn a_running_server_is_restored_elsewhere() {
     assert_eq!(pulled, rows);
     // The storage came with the mark of the first, which may still be in use: it is read, and nothing else.
     let object = Object::synthetic("new", 50_000, 1_000_000);
-    let refused =
-        second.cachix(Some(&token)).push("main", std::slice::from_ref(&object), &PushOptions::default()).await;
-    let refused = refused.unwrap_err().to_string();
-    assert!(refused.contains("storage is not available"), "{refused}");
+    let begin = format!("{}/api/v1/cache/main/multipart-nar?compression=zst", second.url());
+    let refused = second.http().call(Method::POST, &begin, &Credentials::Bearer(token.clone()), &[], "").await.unwrap();
+    assert!(refused.status == 503 && refused.text().contains("storage is not available"), "{}", refused.text());
     let status = said(&second.run(&["storage", "status"]).unwrap());
     assert!(status.contains("holds files of another database"), "{status}");
     assert!(second.run(&["storage", "adopt"]).unwrap().status.success());
-    iglu_end2end::load::until("the storage is not adopted", async || {
-        second.http().get(&format!("{}/ready", second.ops_url())).await.unwrap().status == 200
-    })
-    .await;
+    second.answers("ready").await.unwrap();
     second.cachix(Some(&token)).push("main", std::slice::from_ref(&object), &PushOptions::default()).await.unwrap();
     reader.check(&reader.narinfo(object.hash()).await.unwrap().unwrap()).await.unwrap();
     let nobody = second.http().get(&format!("{}/main/{}.narinfo", second.url(), object.hash())).await.unwrap();

@@ -1,7 +1,7 @@
 // Every page, both themes, both widths: axe finds nothing, nothing scrolls sideways.
 import type { Page } from "@playwright/test";
 import path from "node:path";
-import { alive, binary, expect, logIn, test } from "../iglu";
+import { alive, binary, expect, logIn, settled, test } from "../iglu";
 import { closed, documents, open } from "../pages";
 
 const axe = path.resolve(__dirname, "../../../node_modules/axe-core/axe.min.js");
@@ -17,9 +17,8 @@ async function check(page: Page, where: string): Promise<void> {
 /** The same of a page that the browser does not take over. */
 async function checkShown(page: Page, where: string): Promise<void> {
   await page.addScriptTag({ path: axe });
+  await settled(page);
   const found = await page.evaluate(async () => {
-    // What is still fading in has less contrast than it will have.
-    await Promise.allSettled(document.getAnimations().map((animation) => animation.finished));
     const { axe } = window as unknown as {
       axe: { run(): Promise<{ violations: { id: string; nodes: { html: string; failureSummary: string }[] }[] }> };
     };

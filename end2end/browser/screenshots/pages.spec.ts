@@ -1,7 +1,7 @@
 // Every page in both themes and at two widths, as pictures: `make screenshots`.
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
-import { Iglu, alive, logIn, test } from "../iglu";
+import { Iglu, alive, logIn, settled, test } from "../iglu";
 
 const out = process.env.SCREENSHOTS ?? path.resolve(__dirname, "../../../docs/screenshots");
 
@@ -58,7 +58,7 @@ test("pages", async ({ page, browser }) => {
       for (const [name, address] of pages.filter(([name]) => !only || only.includes(name))) {
         await shown.goto(iglu.url + address);
         await alive(shown);
-        await shown.evaluate(() => Promise.allSettled(document.getAnimations().map((animation) => animation.finished)));
+        await settled(shown);
         await shown.screenshot({ path: path.join(out, `${name}-${width}-${colorScheme}.png`), fullPage: true });
       }
       await context.close();
