@@ -267,7 +267,7 @@ fn Notice(attention: Attention) -> impl IntoView {
             view! {
                 "Node "
                 <strong>{name}</strong>
-                " has been away since "
+                " was last seen "
                 <When at=seen_at />
                 ": runs wait for others."
             }
