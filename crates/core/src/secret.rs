@@ -108,7 +108,12 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     // What an earlier try left is nobody's key.
     let _ = fs::remove_file(&new);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    let written = writeln!(file, "{text}").and_then(|()| file.sync_all()).and_then(|()| fs::hard_link(&new, path));
+    let named = || match fs::hard_link(&new, path) {
+        // Some file systems, of shares for example, know one name of a file only. This one may replace what came a moment ago.
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => fs::rename(&new, path),
+        named => named,
+    };
+    let written = writeln!(file, "{text}").and_then(|()| file.sync_all()).and_then(|()| named());
     let _ = fs::remove_file(&new);
     written?;
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
